@@ -1,0 +1,38 @@
+# Both commands set up everything they need in .venv on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: serve test quick lint bench clean
+
+serve: $(VENV)/serve.stamp
+	$(BIN)/tidar serve $(ARGS)
+
+test: $(VENV)/test.stamp lint
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/serve.stamp
+	$(BIN)/tidar bench throughput $(ARGS)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/serve.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
+	@touch $@ $(VENV)/serve.stamp
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""Paged KV cache: who owns which page (`pages`) and the tensors behind them (`storage`)."""

@@ -1,0 +1,167 @@
+"""The engine as the API process sees it: start, generate, abort, survive its death."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from engine.child import EngineChild
+from engine.config import EngineConfig
+from engine.errors import EngineError
+from engine.messages import Abort, EngineStats, Event, Failed, Output, Outputs, Ready, Submit
+
+DIED = "The engine process died; the request was lost, send it again."
+CLOSED = "The server is shutting down; the request was ended, send it again."
+#: pauses before the restarts after the first, second, ... death in a row, in seconds; the last one repeats
+RESTART_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
+#: an engine that lived this long is thought sound again
+SOUND_SECONDS = 60.0
+
+logger = logging.getLogger("tidar.engine")
+
+
+class EngineClient:
+    """One engine process behind an asyncio interface. Create it with `await EngineClient.start(config)`.
+
+    `ready` is what the engine said when it had loaded, `stats` its last snapshot, `healthy` whether a process is up and
+    loaded, and `last_forward` the time.monotonic() at which it was last seen to have run a forward.
+    """
+
+    def __init__(self, config: EngineConfig, child: EngineChild, ready: Ready) -> None:
+        self.config = config
+        self.ready = ready
+        self.stats = EngineStats(pages_total=ready.num_pages)
+        self.healthy = True
+        self.last_forward = time.monotonic()
+        self.restarts = 0
+        self._child = child
+        self._answers: dict[str, asyncio.Queue[Output]] = {}
+        self._keeper = asyncio.create_task(self._keep())
+
+    @classmethod
+    async def start(cls, config: EngineConfig) -> EngineClient:
+        """Spawn the process and wait until it has loaded. Raises EngineError with the engine's own sentence."""
+        config.check()
+        child, ready = await _load(config)
+        return cls(config, child, ready)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def in_flight(self) -> int:
+        """Sequences submitted and not finished."""
+        return len(self._answers)
+
+    async def generate(self, submit: Submit) -> AsyncIterator[Output]:
+        """The sequence's outputs until the one that carries finish_reason. Closing the iterator early aborts it."""
+        if not self.healthy:
+            yield _lost(submit.request_id, DIED)
+            return
+        if submit.request_id in self._answers:
+            raise ValueError(f"Request id {submit.request_id} is already in flight.")
+        answers = self._answers[submit.request_id] = asyncio.Queue()
+        self._child.send(submit)
+        finished = False
+        try:
+            while not finished:
+                output = await answers.get()
+                finished = output.finish_reason is not None
+                yield output
+        finally:
+            self._answers.pop(submit.request_id, None)
+            if not finished:
+                self.abort([submit.request_id])
+
+    def abort(self, request_ids: Sequence[str]) -> None:
+        """Stop these sequences; each still answers with a last output."""
+        if self.healthy and request_ids:
+            self._child.send(Abort(list(request_ids)))
+
+    def abort_all(self) -> None:
+        self.abort(list(self._answers))
+
+    async def close(self) -> None:
+        """End the engine process; what is in flight gets an error."""
+        self.healthy = False
+        self._keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._keeper
+        self._lose(CLOSED)
+        await self._child.close()
+
+    async def _keep(self) -> None:
+        """Read events; when the process dies, tell its requests and start another, more patiently each time in a row."""
+        deaths = 0
+        while True:
+            born = time.monotonic()
+            reason = await self._listen()
+            self.healthy = False
+            self._lose(DIED)
+            await self._child.close()
+            logger.error("The engine process died (%s); starting another.", reason)
+            deaths = 0 if time.monotonic() - born > SOUND_SECONDS else deaths
+            while not self.healthy:
+                await asyncio.sleep(RESTART_SECONDS[min(deaths, len(RESTART_SECONDS) - 1)])
+                deaths += 1
+                await self._restart()
+
+    async def _restart(self) -> None:
+        try:
+            self._child, self.ready = await _load(self.config)
+        except EngineError as error:
+            logger.error("The engine did not come back: %s", error)
+            return
+        self.stats = EngineStats(pages_total=self.ready.num_pages)
+        self.last_forward = time.monotonic()
+        self.restarts += 1
+        self.healthy = True
+        logger.warning("The engine is back after %.1f s.", self.ready.load_seconds)
+
+    async def _listen(self) -> str:
+        """Hand out events until the process dies. Returns why it did."""
+        reason = ""
+        while (event := await self._child.receive()) is not None:
+            if isinstance(event, Failed):
+                reason = event.message
+            else:
+                self._take(event)
+        return reason or f"exit code {self._child.exit_code}"
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Outputs):
+            self.last_forward = time.monotonic()
+            for output in event.outputs:
+                answers = self._answers.get(output.request_id)
+                if answers is not None:
+                    answers.put_nowait(output)
+        elif isinstance(event, EngineStats):
+            if event.steps != self.stats.steps:
+                self.last_forward = time.monotonic()
+            self.stats = event
+
+    def _lose(self, message: str) -> None:
+        for request_id, answers in self._answers.items():
+            answers.put_nowait(_lost(request_id, message))
+
+
+async def _load(config: EngineConfig) -> tuple[EngineChild, Ready]:
+    child = await EngineChild.spawn(config)
+    try:
+        event = await child.receive()
+        if isinstance(event, Ready):
+            return child, event
+        if isinstance(event, Failed):
+            raise EngineError(event.message)
+        raise EngineError(f"The engine process ended with exit code {child.exit_code} while it was loading.")
+    except BaseException:
+        await child.close()
+        raise
+
+
+def _lost(request_id: str, message: str) -> Output:
+    return Output(request_id=request_id, token_ids=[], finish_reason="error", error=message)

@@ -1,0 +1,48 @@
+"""Settings of one engine, under vLLM's flag names where the meaning is the same."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from engine.errors import EngineError
+
+Decoding = Literal["auto", "tidar", "ar"]
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an engine process is started with; lengths in tokens.
+
+    `predrafts` is how many pre-draft groups a window carries: "auto", "full", "none" or a number.
+    `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes.
+    """
+
+    model: str
+    decoding: Decoding = "auto"
+    draft_length: int | None = None
+    predrafts: str = "auto"
+    max_model_len: int | None = None
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 1024
+    page_size: int = 16
+    num_pages: int | None = None
+    kv_cache_memory: int = 256 * 2**20
+    enable_prefix_caching: bool = True
+    dtype: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+    max_waiting: int = 1024
+
+    def check(self) -> None:
+        """Refuse settings that cannot work together. Raises EngineError."""
+        for name in ("max_num_seqs", "max_num_batched_tokens", "page_size"):
+            if getattr(self, name) < 1:
+                raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        if self.draft_length is not None and not 1 <= self.draft_length <= 64:
+            raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if self.decoding not in ("auto", "tidar", "ar"):
+            raise EngineError(f"--decoding must be auto, tidar or ar, not {self.decoding!r}.")
+        if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():
+            raise EngineError(f"--predrafts must be auto, full, none or a number, not {self.predrafts!r}.")

@@ -1,0 +1,235 @@
+"""The engine: submit → schedule → plan windows → one forward → resolve → publish, again and again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.config import EngineConfig
+from engine.errors import RequestError
+from engine.messages import EngineStats, Output, Ready, Submit
+from engine.sampling.logprobs import token_logprobs
+from engine.sampling.row import Row
+from engine.sampling.sampler import Sampler
+from engine.sequence import Sequence
+from engine.setup import Parts, build
+from engine.stats import StatsRecorder
+from engine.strategies.base import Resolution
+from engine.window import Window
+
+NAN_MESSAGE = (
+    "The model gave logits that are not numbers for this request; its weights or the prompt's cache are damaged."
+)
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """One window after its AR rows have been sampled: what the strategy said, and how many tokens were taken."""
+
+    window: Window
+    resolution: Resolution
+    committed: int
+
+
+class Engine:
+    """Token ids in, token ids out, in this process. Not thread safe: one loop calls `submit`, `abort` and `step`."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._parts: Parts = build(config)
+        self.config = self._parts.config
+        self.scheduler = self._parts.scheduler
+        self.runner = self._parts.runner
+        self.policy = self._parts.policy
+        self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device)
+        self.recorder = StatsRecorder()
+        self._sequences: dict[str, Sequence] = {}
+        self._finished: list[Sequence] = []
+        self._submitted = 0
+
+    def ready(self) -> Ready:
+        return self._parts.ready
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._sequences or self._finished)
+
+    def submit(self, request: Submit) -> None:
+        """Queue one request. Raises RequestError where it can never be served."""
+        if request.request_id in self._sequences:
+            raise RequestError(f"A request with id {request.request_id!r} is already running.", "request_id")
+        sequence = self._sequence(request)
+        self._sequences[request.request_id] = sequence
+        self.scheduler.add(sequence)
+
+    def abort(self, request_ids: list[str]) -> None:
+        """Stop these requests; unknown ids (already finished) are ignored."""
+        for request_id in request_ids:
+            sequence = self._sequences.get(request_id)
+            if sequence is not None:
+                sequence.finish_reason = "abort"
+                self._finish(sequence)
+
+    def step(self) -> list[Output]:
+        """One forward over every sequence that can take part, and what it published."""
+        started = time.perf_counter()
+        choice = self.policy.choose(len(self.scheduler.running), self.config.max_num_batched_tokens)
+        windows = self.scheduler.schedule(choice)
+        if not windows:
+            return self._publish([])
+        hidden = self.runner.forward(windows)
+        self._score_prompts(windows, hidden)
+        decided = self._resolve(windows, hidden)
+        self._draft(decided, hidden)
+        self._record(windows, decided, time.perf_counter() - started)
+        return self._publish([window.sequence for window in windows])
+
+    def stats(self) -> EngineStats:
+        """A snapshot; the caller must not change it."""
+        totals, pool = self.recorder.totals, self.scheduler.pool
+        totals.running = len(self.scheduler.running)
+        totals.waiting = len(self.scheduler.waiting)
+        totals.pages_total, totals.pages_used = pool.num_pages, pool.used
+        totals.tokens_per_second = self.recorder.tokens_per_second()
+        totals.preemptions = self.scheduler.preemptions
+        totals.prefix_cache_queries = self.scheduler.prefix_queries
+        totals.prefix_cache_hits = self.scheduler.prefix_hits
+        return totals
+
+    def check_idle(self) -> None:
+        """Assert that an idle engine holds nothing: every page free, the page books balanced."""
+        self.scheduler.pool.check()
+        if not self.has_work:
+            assert self.scheduler.pool.used == 0, f"{self.scheduler.pool.used} pages leaked"
+
+    def _sequence(self, request: Submit) -> Sequence:
+        params, ready = request.params, self._parts.ready
+        params.check(ready.vocab_size)
+        prompt = request.prompt_token_ids
+        if not prompt:
+            raise RequestError("The prompt is empty; give at least one token.", "prompt")
+        if min(prompt) < 0 or max(prompt) >= ready.vocab_size:
+            raise RequestError(f"The prompt names a token id outside the vocabulary of {ready.vocab_size}.", "prompt")
+        limit = ready.max_model_len
+        if len(prompt) >= limit:
+            raise RequestError(
+                f"The prompt has {len(prompt)} tokens, but the context of {limit} leaves room for at most {limit - 1}.",
+                "prompt",
+            )
+        if params.max_tokens is not None and len(prompt) + params.max_tokens > limit:
+            raise RequestError(
+                f"The prompt's {len(prompt)} tokens and max_tokens {params.max_tokens} exceed the context of {limit}.",
+                "max_tokens",
+            )
+        max_len = limit if params.max_tokens is None else len(prompt) + params.max_tokens
+        stops = set(params.stop_token_ids) | (set() if params.ignore_eos else set(ready.eos_token_ids))
+        return Sequence(request, self._seed(params.seed), max_len, frozenset(stops))
+
+    def _seed(self, seed: int | None) -> int:
+        """A request's own seed as a signed 64-bit number, or the next one of the engine's."""
+        self._submitted += 1
+        if seed is None:
+            seed = hash((self.config.seed, self._submitted, 0x71DA2))
+        return (seed + 2**63) % 2**64 - 2**63
+
+    def _score_prompts(self, windows: list[Window], hidden: Tensor) -> None:
+        """Log-probabilities of prompt tokens, for the requests that want them."""
+        for window in windows:
+            sequence = window.sequence
+            count = sequence.params.prompt_logprobs
+            first = len(sequence.prompt_logprobs)
+            last = min(sequence.prefix_len + window.shape.clean, sequence.prompt_len - 1)
+            if count is None or first > last:
+                continue
+            rows = range(window.start + first - 1 - sequence.prefix_len, window.start + last - sequence.prefix_len)
+            logits = self.runner.logits(hidden, list(rows))
+            sequence.prompt_logprobs += token_logprobs(logits, sequence.tokens[first : last + 1], count)
+
+    def _resolve(self, windows: list[Window], hidden: Tensor) -> list[_Decided]:
+        """Sample every target row, let the strategy commit, and move sequences and cache forward."""
+        rows = [self._ar_row(window, row) for window in windows for row in window.targets]
+        flat = [window.start + row for window in windows for row in window.targets]
+        logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
+        sampled = self.sampler.sample(logits, rows) if rows else []
+        broken = _broken(logits)
+        decided = []
+        first = 0
+        for window in windows:
+            span = slice(first, first + len(window.targets))
+            first = span.stop
+            if not broken.isdisjoint(range(span.start, span.stop)):
+                window.sequence.fail(NAN_MESSAGE)
+            else:
+                decided.append(self._commit(window, sampled[span], logits[span]))
+        return decided
+
+    @staticmethod
+    def _ar_row(window: Window, row: int) -> Row:
+        """The row after the window's token `row`; it chooses the token at the next position."""
+        sequence = window.sequence
+        return Row(sequence, sequence.prefix_len + row + 1, window.tokens[sequence.pending : row + 1])
+
+    def _commit(self, window: Window, sampled: list[int], logits: Tensor) -> _Decided:
+        sequence = window.sequence
+        resolution = self._parts.strategy.resolve(window, sampled)
+        committed = sequence.append(resolution.committed)
+        if committed and sequence.params.logprobs is not None:
+            tokens = resolution.committed[:committed]
+            sequence.logprobs += token_logprobs(logits[:committed], tokens, sequence.params.logprobs)
+        if window.decodes:
+            sequence.count_step(committed)
+        self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
+        sequence.drafts = []
+        return _Decided(window, resolution, committed)
+
+    def _draft(self, decided: list[_Decided], hidden: Tensor) -> None:
+        """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""
+        drafting = [d for d in decided if d.resolution.draft_rows and d.window.sequence.finish_reason is None]
+        if not drafting:
+            return
+        flat: list[int] = []
+        rows: list[Row] = []
+        for d in drafting:
+            sequence = d.window.sequence
+            flat += [d.window.start + row for row in d.resolution.draft_rows]
+            length = len(sequence.tokens)
+            rows += [Row(sequence, length + i, []) for i in range(len(d.resolution.draft_rows))]
+        drafts = iter(self.sampler.sample(self.runner.logits(hidden, flat), rows))
+        for d in drafting:
+            d.window.sequence.drafts = [next(drafts) for _ in d.resolution.draft_rows]
+
+    def _record(self, windows: list[Window], decided: list[_Decided], seconds: float) -> None:
+        for d in decided:
+            if d.window.decodes:
+                self.recorder.decode(d.window, d.committed)
+                self.policy.observe_window(d.window.drafted, len(d.resolution.committed) - 1)
+            else:
+                self.recorder.prefill(d.resolution.kept)
+        self.recorder.step(windows, seconds, sum(d.committed for d in decided))
+        self.policy.observe_step(sum(window.shape.rows for window in windows), seconds)
+
+    def _finish(self, sequence: Sequence) -> None:
+        del self._sequences[sequence.request_id]
+        self.scheduler.remove(sequence)
+        self._finished.append(sequence)
+
+    def _publish(self, stepped: list[Sequence]) -> list[Output]:
+        outputs = []
+        for sequence in stepped:
+            if sequence.finish_reason is not None:
+                self._finish(sequence)
+            elif sequence.has_news:
+                outputs.append(sequence.take_output())
+        outputs += [sequence.take_output() for sequence in self._finished]
+        self._finished.clear()
+        return outputs
+
+
+def _broken(logits: Tensor) -> set[int]:
+    """Rows that hold a NaN or +inf; one reduction when all is well."""
+    if torch.isfinite(logits.sum()):
+        return set()
+    bad = ~torch.isfinite(logits).all(-1)
+    return set(bad.nonzero().flatten().tolist())

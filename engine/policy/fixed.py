@@ -1,0 +1,28 @@
+"""A setting that the operator fixed: --draft-length with --predrafts full, none or N."""
+
+from __future__ import annotations
+
+from engine.policy.acceptance import Survival
+from engine.policy.base import Policy
+from engine.strategies.base import DraftChoice
+
+
+class FixedPolicy(Policy):
+    """Always the same k and number of pre-draft groups; N groups go to the N most likely acceptance lengths."""
+
+    def __init__(self, draft_length: int, groups: int) -> None:
+        self.draft_length = draft_length
+        self.groups = min(groups, draft_length) if draft_length > 1 else 0
+        self.survival = Survival(draft_length)
+
+    def choose(self, sequences: int, row_budget: int) -> DraftChoice:
+        return DraftChoice(self.draft_length, likeliest(self.survival.lengths(self.draft_length), self.groups))
+
+    def observe_window(self, drafted: int, accepted: int) -> None:
+        self.survival.observe(drafted, accepted)
+
+
+def likeliest(lengths: list[float], groups: int) -> tuple[int, ...]:
+    """The `groups` acceptance lengths of highest probability, most likely first."""
+    order = sorted(range(1, len(lengths) + 1), key=lambda a: -lengths[a - 1])
+    return tuple(order[:groups])

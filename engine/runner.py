@@ -1,0 +1,40 @@
+"""Runs the model on one step's windows: lays out the batch, one forward, logits for the rows that are asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.attention.base import AttentionBackend
+from engine.batch import Batch, lay_out
+from engine.strategies.base import Strategy
+from engine.window import Window
+from models.decoder import Decoder
+
+
+class Runner:
+    """Owns the model and its attention back end; knows nothing of requests."""
+
+    def __init__(self, model: Decoder, attention: AttentionBackend, strategy: Strategy) -> None:
+        self.model = model
+        self.attention = attention
+        self.strategy = strategy
+
+    @torch.inference_mode()
+    def forward(self, windows: list[Window]) -> Tensor:
+        """Hidden states [rows, hidden_size] of all windows; each window's `start` says which rows are its own."""
+        batch = self._lay_out(windows)
+        hidden: Tensor = self.model(batch.token_ids, batch.positions, self.attention.prepare(batch))
+        return hidden
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
+        """Logits [len(rows), vocab_size] of these rows of the flat batch, float32 or wider."""
+        if rows != list(range(hidden.shape[0])):
+            hidden = hidden.index_select(0, torch.tensor(rows, device=hidden.device))
+        logits = self.model.logits(hidden)
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def _lay_out(self, windows: list[Window]) -> Batch:
+        token_ids = [self.strategy.fill(window) for window in windows]
+        return lay_out(windows, token_ids, self.attention.storage, self.model.config.max_position_embeddings)

@@ -1,0 +1,40 @@
+"""Temperature, top-k, top-p and min-p over a batch of rows with settings of their own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.params import SamplingParams
+
+
+def filtered_log_probs(logits: Tensor, params: list[SamplingParams]) -> Tensor:
+    """Scores whose softmax is the distribution to sample from: logits [rows, vocab], positive temperatures.
+
+    Tokens that a filter removes become -inf. Order: temperature, top-k, top-p over what top-k left, min-p.
+    """
+    device, dtype = logits.device, logits.dtype
+    scores = logits / torch.tensor([p.temperature for p in params], dtype=dtype, device=device)[:, None]
+    sorting = [i for i, p in enumerate(params) if p.top_k > 0 or p.top_p < 1.0]
+    if sorting:
+        rows = torch.tensor(sorting, device=device)
+        chosen = [params[i] for i in sorting]
+        scores[rows] = _top_k_top_p(scores[rows], chosen)
+    if any(p.min_p > 0 for p in params):
+        floor = torch.tensor([p.min_p for p in params], dtype=dtype, device=device).log()[:, None]
+        scores = scores.masked_fill(scores < scores.amax(-1, keepdim=True) + floor, float("-inf"))
+    return scores
+
+
+def _top_k_top_p(scores: Tensor, params: list[SamplingParams]) -> Tensor:
+    """Keep the k best tokens, and of these the smallest set whose probability reaches p; ties at the edge stay."""
+    device, vocab = scores.device, scores.shape[-1]
+    ordered = scores.sort(-1, descending=True).values
+    k = torch.tensor([p.top_k if 0 < p.top_k < vocab else vocab for p in params], device=device)[:, None]
+    ordered = ordered.masked_fill(torch.arange(vocab, device=device) >= k, float("-inf"))
+    p = torch.tensor([q.top_p for q in params], dtype=scores.dtype, device=device)[:, None]
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = (before < p) & (ordered > float("-inf"))
+    threshold = ordered.masked_fill(~kept, float("inf")).amin(-1, keepdim=True)
+    return scores.masked_fill(scores < threshold, float("-inf"))

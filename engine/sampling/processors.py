@@ -1,0 +1,52 @@
+"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.params import SamplingParams
+from engine.sampling.row import Row
+
+
+def needs_processing(params: SamplingParams) -> bool:
+    """Whether any of a request's rows may be changed by `process`."""
+    return bool(
+        params.repetition_penalty != 1.0
+        or params.presence_penalty
+        or params.frequency_penalty
+        or params.logit_bias
+        or params.allowed_token_ids is not None
+        or params.min_tokens
+    )
+
+
+def process(logits: Tensor, row: Row) -> None:
+    """Apply the request's penalties, bias and bans to one row's logits [vocab_size], in place.
+
+    The row sees the drafts before it as already said, so a step of several tokens is penalised like several steps.
+    """
+    params = row.sequence.params
+    _penalise(logits, row, params)
+    if params.logit_bias:
+        tokens = torch.tensor(list(params.logit_bias), device=logits.device)
+        logits[tokens] += torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype, device=logits.device)
+    if params.allowed_token_ids is not None:
+        allowed = torch.tensor(params.allowed_token_ids, device=logits.device)
+        kept = logits[allowed]
+        logits.fill_(float("-inf"))
+        logits[allowed] = kept
+    if row.position - row.sequence.prompt_len < params.min_tokens - 1 and row.sequence.stop_token_ids:
+        logits[torch.tensor(list(row.sequence.stop_token_ids), device=logits.device)] = float("-inf")
+
+
+def _penalise(logits: Tensor, row: Row, params: SamplingParams) -> None:
+    """Repetition penalty as in CTRL (arXiv 1909.05858) over prompt and output; presence and frequency over the output."""
+    if params.repetition_penalty != 1.0:
+        said = torch.tensor(row.context, device=logits.device).unique()
+        scores = logits[said]
+        logits[said] = torch.where(scores > 0, scores / params.repetition_penalty, scores * params.repetition_penalty)
+    output = row.context[row.sequence.prompt_len :]
+    if output and (params.presence_penalty or params.frequency_penalty):
+        tokens, counts = torch.tensor(output, device=logits.device).unique(return_counts=True)
+        logits[tokens] -= params.presence_penalty + params.frequency_penalty * counts.to(logits.dtype)

@@ -1,0 +1,55 @@
+"""From logits to tokens: argmax of filtered log-probabilities plus noise that only seed and position decide."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.sampling.filters import filtered_log_probs
+from engine.sampling.noise import GumbelNoise
+from engine.sampling.processors import needs_processing, process
+from engine.sampling.row import Row
+
+
+class Sampler:
+    """x_p = argmax over v of log p(v) + Gumbel(seed, p, v); at temperature 0 the argmax of the processed logits.
+
+    AR rows and draft rows go through the same function with the same noise, so a draft that comes from the same
+    distribution as the AR row is the same token.
+    """
+
+    def __init__(self, vocab_size: int, device: torch.device) -> None:
+        self.noise = GumbelNoise(vocab_size, device)
+
+    @torch.inference_mode()
+    def sample(self, logits: Tensor, rows: list[Row]) -> list[int]:
+        """One token per row of logits [rows, vocab_size], which are left unchanged."""
+        tokens: list[int] = self.scores(logits, rows).argmax(-1).tolist()
+        return tokens
+
+    @torch.inference_mode()
+    def scores(self, logits: Tensor, rows: list[Row]) -> Tensor:
+        """What the argmax is taken of, [rows, vocab_size]."""
+        logits = self._process(logits, rows)
+        noisy = [i for i, row in enumerate(rows) if row.sequence.params.temperature > 0]
+        if not noisy:
+            return logits
+        if len(noisy) == len(rows):
+            return self._noisy(logits, rows)
+        index = torch.tensor(noisy, device=logits.device)
+        return logits.index_copy(0, index, self._noisy(logits[index], [rows[i] for i in noisy]))
+
+    @staticmethod
+    def _process(logits: Tensor, rows: list[Row]) -> Tensor:
+        changed = [i for i, row in enumerate(rows) if needs_processing(row.sequence.params)]
+        if changed:
+            logits = logits.clone()
+            for i in changed:
+                process(logits[i], rows[i])
+        return logits
+
+    def _noisy(self, logits: Tensor, rows: list[Row]) -> Tensor:
+        scores = filtered_log_probs(logits, [row.sequence.params for row in rows])
+        seeds = torch.tensor([row.sequence.seed for row in rows], device=logits.device)
+        positions = torch.tensor([row.position for row in rows], device=logits.device)
+        return scores + self.noise(seeds, positions, scores.dtype)

@@ -1,0 +1,149 @@
+"""Decides who takes part in the next step, with which window, and that its pages exist."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator
+
+from engine.cache.pages import PagePool, page_hash
+from engine.sequence import Sequence
+from engine.strategies.base import DraftChoice, Strategy
+from engine.window import Window
+
+
+def _rank(sequence: Sequence) -> tuple[int, int]:
+    """Lower runs first: priority, then age. The last in this order is preempted first."""
+    return sequence.priority, sequence.order
+
+
+class Scheduler:
+    """Continuous batching over a page pool: sequences join and leave at any step.
+
+    Every running sequence takes part in every step with at least one row; what is left of the row budget goes to the
+    rest of prompts and then to sequences that wait. Out of pages, the last in rank gives its pages back and is
+    recomputed later.
+    """
+
+    def __init__(self, strategy: Strategy, pool: PagePool, max_num_seqs: int, max_num_batched_tokens: int) -> None:
+        self.strategy = strategy
+        self.pool = pool
+        self.max_num_seqs = max_num_seqs
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self.preemptions = 0
+        self.prefix_queries = 0
+        self.prefix_hits = 0
+        self._arrivals = 0
+
+    def __iter__(self) -> Iterator[Sequence]:
+        yield from self.running
+        yield from self.waiting
+
+    def add(self, sequence: Sequence) -> None:
+        self._arrivals += 1
+        sequence.order = self._arrivals
+        insort(self.waiting, sequence, key=_rank)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a finished or aborted sequence out and give its pages back."""
+        (self.running if sequence in self.running else self.waiting).remove(sequence)
+        self._release(sequence)
+
+    def schedule(self, choice: DraftChoice) -> list[Window]:
+        """Windows for the next step, pages reserved for all their clean rows."""
+        windows: list[Window] = []
+        budget = self.max_num_batched_tokens
+        preempted = False
+        position = 0
+        while position < len(self.running):
+            sequence = self.running[position]
+            later = len(self.running) - position - 1
+            window = self.strategy.plan(sequence, choice, self._share(sequence, budget, later))
+            if self._reserve(sequence, window):
+                windows.append(window)
+                budget -= window.shape.rows
+                position += 1
+            else:
+                self._preempt(self.running[-1])
+                preempted = True
+        if not preempted:
+            windows += self._admit(choice, budget)
+        return windows
+
+    def commit(self, sequence: Sequence, kept: int) -> None:
+        """`kept` more tokens of the sequence have their K/V in the cache; full pages become findable."""
+        sequence.prefix_len += kept
+        if not self.pool.prefix_caching:
+            return
+        size = self.pool.page_size
+        for page in range(len(sequence.page_hashes), sequence.prefix_len // size):
+            previous = sequence.page_hashes[-1] if sequence.page_hashes else b""
+            digest = page_hash(previous, sequence.tokens[page * size : (page + 1) * size])
+            sequence.page_hashes.append(digest)
+            self.pool.register(sequence.pages[page], digest)
+
+    @staticmethod
+    def _share(sequence: Sequence, budget: int, later: int) -> int:
+        """Rows this sequence may take: a decode at most its equal share, so that nobody after it starves."""
+        if sequence.decoding:
+            return max(1, budget // (later + 1))
+        return budget - later
+
+    def _admit(self, choice: DraftChoice, budget: int) -> list[Window]:
+        windows: list[Window] = []
+        while self.waiting and budget > 0 and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            if not self._load(sequence):
+                break
+            window = self.strategy.plan(sequence, choice, budget)
+            if not self._reserve(sequence, window):
+                self._release(sequence)
+                break
+            del self.waiting[0]
+            insort(self.running, sequence, key=_rank)
+            windows.append(window)
+            budget -= window.shape.rows
+        return windows
+
+    def _load(self, sequence: Sequence) -> bool:
+        """Take the cached pages of the sequence's start, if the rest of it would fit too."""
+        size, pool = self.pool.page_size, self.pool
+        pages: list[int] = []
+        hashes: list[bytes] = []
+        if pool.prefix_caching and sequence.params.prompt_logprobs is None:
+            for start in range(0, len(sequence.tokens) - size, size):
+                previous = hashes[-1] if hashes else b""
+                hashes.append(page_hash(previous, sequence.tokens[start : start + size]))
+            pages = pool.match(hashes)
+        if pool.pages_for(len(sequence.tokens)) - len(pages) > pool.free:
+            pool.release(pages)
+            return False
+        sequence.pages, sequence.page_hashes = pages, hashes[: len(pages)]
+        sequence.prefix_len = len(pages) * size
+        self.prefix_queries += len(sequence.tokens)
+        self.prefix_hits += sequence.prefix_len
+        if not sequence.preemptions:
+            sequence.cached_tokens = sequence.prefix_len
+        return True
+
+    def _reserve(self, sequence: Sequence, window: Window) -> bool:
+        """Pages for every clean row of the window."""
+        missing = self.pool.pages_for(sequence.prefix_len + window.shape.clean) - len(sequence.pages)
+        if missing > 0:
+            pages = self.pool.allocate(missing)
+            if pages is None:
+                return False
+            sequence.pages += pages
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self._release(sequence)
+        sequence.preempt()
+        self.preemptions += 1
+        insort(self.waiting, sequence, key=_rank)
+
+    def _release(self, sequence: Sequence) -> None:
+        self.pool.release(sequence.pages)
+        sequence.pages = []

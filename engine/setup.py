@@ -1,0 +1,165 @@
+"""Start-up: from settings and a checkpoint folder to the parts an engine is made of."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+from models.packing import pack_for_cpu
+
+from engine.attention.torch_sdpa import TorchAttention
+from engine.cache.pages import PagePool
+from engine.cache.storage import KVStorage
+from engine.config import EngineConfig
+from engine.errors import EngineError
+from engine.messages import Ready
+from engine.policy.auto import AutoPolicy
+from engine.policy.base import Policy
+from engine.policy.fixed import FixedPolicy
+from engine.policy.probe import measure_step_cost
+from engine.runner import Runner
+from engine.scheduler import Scheduler
+from engine.strategies.base import Strategy
+from engine.strategies.draft_verify import DraftVerify
+from models.checkpoint import load_decoder
+from models.config import ModelConfig
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "half": torch.float16,
+    "float": torch.float32,
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `build` made; `config` has every "auto" and None resolved that the engine still reads."""
+
+    config: EngineConfig
+    model_config: ModelConfig
+    device: torch.device
+    runner: Runner
+    scheduler: Scheduler
+    strategy: Strategy
+    policy: Policy
+    ready: Ready
+
+
+def build(config: EngineConfig) -> Parts:
+    """Load the model, size the cache, measure what steps cost. Raises EngineError or ModelError, one sentence each."""
+    started = time.perf_counter()
+    config.check()
+    folder = Path(config.model)
+    model_config = ModelConfig.from_folder(folder)
+    config = _resolve_drafting(config, model_config)
+    config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
+    device, dtype = _device(config), _dtype(config, model_config)
+    if device.type == "cpu":
+        torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    model = load_decoder(folder, dtype, device)
+    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    if device.type == "cpu":
+        pack_for_cpu(model)
+    storage, num_pages = _storage(config, model_config, dtype, device)
+    strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
+    runner = Runner(model, TorchAttention(storage), strategy)
+    pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
+    scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
+    ready = Ready(
+        max_model_len=config.max_model_len or 0,
+        vocab_size=model_config.vocab_size,
+        eos_token_ids=list(model_config.eos_token_ids),
+        decoding=config.decoding,
+        draft_length=config.draft_length or 1,
+        predrafts=config.predrafts,
+        dtype=str(dtype).removeprefix("torch."),
+        device=str(device),
+        num_pages=num_pages,
+        page_size=config.page_size,
+        weight_bytes=weight_bytes,
+        kv_cache_bytes=storage.num_bytes,
+        load_seconds=0.0,
+    )
+    policy = _policy(config, runner)
+    ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
+    return Parts(config, model_config, device, runner, scheduler, strategy, policy, ready)
+
+
+def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
+    """Decide between TiDAR and AR, and k, from the flags and the checkpoint's tidar section."""
+    if config.decoding == "tidar" and model.draft is None:
+        raise EngineError(
+            "--decoding tidar needs a checkpoint whose config.json has a tidar section; use --decoding ar."
+        )
+    if config.decoding == "ar" or model.draft is None:
+        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
+    k = config.draft_length or model.draft.draft_length
+    if k == 1:
+        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
+    return msgspec.structs.replace(config, decoding="tidar", draft_length=k)
+
+
+def _context(config: EngineConfig, model: ModelConfig) -> int:
+    longest = model.max_position_embeddings
+    if config.max_model_len is None:
+        return longest
+    if not 2 <= config.max_model_len <= longest:
+        raise EngineError(f"--max-model-len must lie between 2 and the model's {longest}, not {config.max_model_len}.")
+    return config.max_model_len
+
+
+def _device(config: EngineConfig) -> torch.device:
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EngineError(f"--device {name!r} is not a device torch knows; use cpu or cuda.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EngineError("--device cuda was asked for, but torch finds no CUDA device; use --device cpu.")
+    return device
+
+
+def _dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
+    """ "auto" is the checkpoint's own on a GPU and float32 on a CPU, where half precision is slow or inexact."""
+    name = config.dtype
+    if name == "auto":
+        name = "float32" if _device(config).type == "cpu" else model.dtype
+    if name not in DTYPES:
+        raise EngineError(f"--dtype {name!r} is not known; use one of auto, {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def _storage(
+    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device
+) -> tuple[KVStorage, int]:
+    """As many pages as the memory limit allows and max_num_seqs full contexts could use."""
+    assert config.max_model_len is not None
+    longest = -(-config.max_model_len // config.page_size)
+    page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
+    num_pages = config.num_pages or min(config.max_num_seqs * longest, config.kv_cache_memory // page_bytes)
+    if num_pages < longest:
+        raise EngineError(
+            f"The KV cache of {num_pages} pages of {config.page_size} tokens cannot hold one context of "
+            f"{config.max_model_len} tokens; lower --max-model-len or raise --kv-cache-memory."
+        )
+    return KVStorage(model, num_pages, config.page_size, config.max_num_batched_tokens, dtype, device), num_pages
+
+
+def _policy(config: EngineConfig, runner: Runner) -> Policy:
+    k = config.draft_length or 1
+    if config.decoding == "ar":
+        return FixedPolicy(1, 0)
+    if config.predrafts == "auto":
+        lengths = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if n < k] + [k]
+        return AutoPolicy(lengths, measure_step_cost(runner, config.max_num_batched_tokens))
+    groups = {"full": k, "none": 0}.get(config.predrafts)
+    return FixedPolicy(k, int(config.predrafts) if groups is None else groups)

@@ -1,0 +1,1 @@
+"""Decoding schemes behind one interface (`base`), one file each."""

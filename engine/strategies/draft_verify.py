@@ -1,0 +1,59 @@
+"""Draft and verify in one forward (TiDAR, arXiv 2511.08923); with k = 1 it is plain autoregression."""
+
+from __future__ import annotations
+
+from engine.sequence import Sequence
+from engine.strategies.base import DraftChoice, Resolution, Strategy
+from engine.window import Window, WindowShape
+
+
+class DraftVerify(Strategy):
+    """Clean rows are the pending tokens and the drafts after them; groups pre-draft what follows each outcome.
+
+    The drafts are compared with the tokens sampled from the AR rows, so what is committed is what the AR model says.
+    """
+
+    def __init__(self, mask_token_id: int | None) -> None:
+        self.mask_token_id = mask_token_id
+
+    def plan(self, sequence: Sequence, choice: DraftChoice, row_budget: int) -> Window:
+        pending, remaining = sequence.pending, sequence.remaining
+        if pending > row_budget:
+            tokens = sequence.tokens[sequence.prefix_len : sequence.prefix_len + row_budget]
+            return Window(sequence, tokens, WindowShape(row_budget), range(0), decodes=False)
+        room = row_budget - pending
+        drafts = sequence.drafts[: min(choice.draft_length, remaining, room + 1) - 1]
+        room -= len(drafts)
+        shape = WindowShape(pending + len(drafts), *self._groups(pending, len(drafts), choice, remaining, room))
+        tokens = sequence.tokens[sequence.prefix_len :] + drafts
+        return Window(sequence, tokens, shape, range(pending - 1, shape.clean), sequence.decoding, len(drafts))
+
+    def _groups(
+        self, pending: int, drafted: int, choice: DraftChoice, remaining: int, room: int
+    ) -> tuple[tuple[int, ...], int]:
+        """Groups worth their rows: those whose outcome leaves at least two tokens to generate, as many as fit."""
+        k = choice.draft_length
+        if self.mask_token_id is None or k == 1 or room < k:
+            return (), 0
+        outcomes = choice.groups if drafted else (1,)
+        useful = [j for j in outcomes if j <= drafted + 1 and remaining - j >= 2][: room // k]
+        return (tuple(pending - 1 + j for j in sorted(useful)), k) if useful else ((), 0)
+
+    def fill(self, window: Window) -> list[int]:
+        masks = window.shape.rows - window.shape.clean
+        if not masks:
+            return window.tokens
+        assert self.mask_token_id is not None
+        return window.tokens + [self.mask_token_id] * masks
+
+    def resolve(self, window: Window, sampled: list[int]) -> Resolution:
+        if not window.targets:
+            return Resolution([], window.shape.clean, range(0))
+        drafts = window.tokens[window.targets.start + 1 :]
+        accepted = 1
+        while accepted <= len(drafts) and drafts[accepted - 1] == sampled[accepted - 1]:
+            accepted += 1
+        kept = window.targets.start + accepted
+        group = window.shape.group_rows(kept)
+        draft_rows = range(0) if group is None else group[1:]
+        return Resolution(sampled[:accepted], kept, draft_rows)

@@ -1,0 +1,103 @@
+"""Loading a decoder from a checkpoint folder, and writing one that transformers reads too."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.config import ModelConfig
+from models.decoder import Decoder
+from models.errors import ModelError
+from models.layout import EMBEDDING, HEAD, Place, places
+from models.shards import SINGLE, Shards
+
+#: tensors that some exporters write and that follow from the config
+DERIVED = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
+
+
+def load_decoder(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
+    """Build the decoder that `folder`'s config.json describes and fill it from its safetensors weights.
+
+    Tensors are read one at a time into their final place, so memory peaks near the size of the result. The decoder
+    comes in eval mode and without gradients. Raises ModelError, before anything large is allocated, where the weights
+    do not fit the config.
+    """
+    config = ModelConfig.from_folder(folder)
+    with Shards(folder) as shards:
+        plan = _plan(config, shards)
+        decoder = _allocate(config, dtype, device)
+        parameters = dict(decoder.named_parameters())
+        for place in plan:
+            _fill(place, shards.tensor(place.name), parameters[place.parameter])
+    return decoder
+
+
+def save_decoder(
+    decoder: Decoder, folder: Path, dtype: torch.dtype, config_extra: dict[str, Any] | None = None
+) -> None:
+    """Write config.json and model.safetensors under Hugging Face names, weights as `dtype`.
+
+    `config_extra` is laid over config.json. Each file is replaced whole, so a reader never sees half of one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = dict(decoder.named_parameters())
+    tensors = {
+        place.name: place.view(parameters[place.parameter].detach()).to("cpu", dtype).contiguous().clone()
+        for place in places(decoder.config)
+    }
+    raw = {**decoder.config.to_dict(), "dtype": str(dtype).removeprefix("torch."), **(config_extra or {})}
+    partial = folder / f"{SINGLE}.partial"
+    save_file(tensors, partial, metadata={"format": "pt"})
+    os.replace(partial, folder / SINGLE)
+    partial = folder / "config.json.partial"
+    partial.write_text(json.dumps(raw, indent=2) + "\n")
+    os.replace(partial, folder / "config.json")
+
+
+def _plan(config: ModelConfig, shards: Shards) -> list[Place]:
+    """Every tensor's place, with its declared shape checked against the config."""
+    plan = []
+    for place in places(config):
+        shape = shards.shape(place.name)
+        if shape != place.shape:
+            raise ModelError(
+                f"Tensor {place.name} has shape {list(shape)} in the weights, but config.json makes it {list(place.shape)}."
+            )
+        plan.append(place)
+    unknown = sorted(name for name in shards.names() - {place.name for place in plan} if not DERIVED.search(name))
+    if config.tie_embeddings and HEAD in unknown:
+        _check_tied(shards)
+        unknown.remove(HEAD)
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise ModelError(f"The weights hold {unknown[0]}{more}, which {config.architecture} does not have.")
+    return plan
+
+
+def _check_tied(shards: Shards) -> None:
+    """A tied checkpoint may repeat its embedding as the head, but not hold another one."""
+    if shards.shape(HEAD) != shards.shape(EMBEDDING) or not torch.equal(shards.tensor(HEAD), shards.tensor(EMBEDDING)):
+        raise ModelError(
+            f"config.json sets tie_word_embeddings, but {HEAD} differs from {EMBEDDING}: set it to false to use both."
+        )
+
+
+def _allocate(config: ModelConfig, dtype: torch.dtype, device: torch.device | str) -> Decoder:
+    """A decoder with uninitialised parameters and exact rotary tables; shaped on meta so that nothing is filled twice."""
+    with torch.device("meta"):
+        decoder = Decoder(config)
+    decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)
+    decoder.build_tables()
+    return decoder.eval()
+
+
+def _fill(place: Place, tensor: Tensor, parameter: Tensor) -> None:
+    # converted before it is transposed: a strided copy of one dtype is several times faster than one of two
+    place.view(parameter).copy_(tensor.to(parameter.device, parameter.dtype))

@@ -1,0 +1,106 @@
+"""The decoder of the Llama family on a flat batch of tokens; attention is handed in by whoever calls."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.linear import Linear
+from models.rope import rotate
+
+
+class Attention(Protocol):
+    """Who sees whom: the engine brings paged windows, training brings its block mask."""
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], rotated; returns the shape of q."""
+        ...
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) · weight (arXiv 1910.07467) over the last dimension."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Layer(nn.Module):
+    """One pre-norm transformer layer: attention, then SwiGLU, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, index: int) -> None:
+        super().__init__()
+        self.index = index
+        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        d, ffn = config.hidden_size, config.intermediate_size
+        self.attention_norm = RMSNorm(d, config.rms_norm_eps)
+        self.qkv = Linear(d, config.query_size + 2 * config.kv_size, bias=config.qkv_bias)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.output = Linear(config.query_size, d, bias=config.output_bias)
+        self.mlp_norm = RMSNorm(d, config.rms_norm_eps)
+        self.gate_up = Linear(d, 2 * ffn, bias=config.mlp_bias)
+        self.down = Linear(ffn, d, bias=config.mlp_bias)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+        q, k, v = self._qkv(self.attention_norm(x), cos, sin)
+        x = self.output(attention(self.index, q, k, v).flatten(-2), residual=x)
+        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
+        return self.down(F.silu(gate) * up, residual=x)
+
+    def _qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        heads = self.qkv(x).unflatten(-1, (self.num_heads + 2 * self.num_kv_heads, self.head_dim))
+        rotated = self.num_heads + self.num_kv_heads
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k, v = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], -2)
+            return rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin), v
+        qk = rotate(heads[:, :rotated], cos, sin)
+        return qk[:, : self.num_heads], qk[:, self.num_heads :], heads[:, rotated:]
+
+
+class Decoder(nn.Module):
+    """Token ids and positions in, hidden states out; logits only for the rows that are asked for."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.head = None if config.tie_embeddings else Linear(config.hidden_size, config.vocab_size)
+        tables = (config.max_position_embeddings, 1, config.head_dim)
+        self.register_buffer("cos", torch.empty(tables), persistent=False)
+        self.register_buffer("sin", torch.empty(tables), persistent=False)
+        self.build_tables()
+
+    def build_tables(self) -> None:
+        """Fill the rotary tables [positions, 1, head_dim], exact in whatever dtype they have now."""
+        if not self.cos.is_meta:
+            self.config.rope.fill_tables(self.cos.squeeze(1), self.sin.squeeze(1))
+
+    def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """token_ids, positions: int64 [tokens]; returns the normed hidden states [tokens, hidden_size]."""
+        x = self.embed(token_ids)
+        cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
+        for layer in self.layers:
+            x = layer(x, cos, sin, attention)
+        out: Tensor = self.norm(x)
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden [rows, hidden_size] to logits [rows, vocab_size]."""
+        if self.head is None:
+            return F.linear(hidden, self.embed.weight)
+        out: Tensor = self.head(hidden)
+        return out
