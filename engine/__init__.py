@@ -1,4 +1,4 @@
-"""The engine: token ids in, exact token ids out, several per forward. Names load on first use, so importing is cheap."""
+"""The engine: token ids in, exact token ids out, several per forward. Names load on first use, so imports are cheap."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from engine.child import EngineChild
 from engine.config import EngineConfig
@@ -19,6 +19,8 @@ CLOSED = "The server is shutting down; the request was ended, send it again."
 RESTART_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 #: an engine that lived this long is thought sound again
 SOUND_SECONDS = 60.0
+#: how far back an engine's tokens per second look
+RATE_SECONDS = 5.0
 
 logger = logging.getLogger("tidar.engine")
 
@@ -37,6 +39,7 @@ class EngineClient:
         self.healthy = True
         self.last_forward = time.monotonic()
         self.restarts = 0
+        self._stats_time = time.monotonic()
         self._child = child
         self._answers: dict[str, asyncio.Queue[Output]] = {}
         self._keeper = asyncio.create_task(self._keep())
@@ -57,7 +60,12 @@ class EngineClient:
         """Sequences submitted and not finished."""
         return len(self._answers)
 
-    async def generate(self, submit: Submit) -> AsyncIterator[Output]:
+    @property
+    def tokens_per_second(self) -> float:
+        """The engine's own figure, or zero once it has been silent for longer than that figure looks back."""
+        return self.stats.tokens_per_second if time.monotonic() - self._stats_time < RATE_SECONDS else 0.0
+
+    async def generate(self, submit: Submit) -> AsyncGenerator[Output, None]:
         """The sequence's outputs until the one that carries finish_reason. Closing the iterator early aborts it."""
         if not self.healthy:
             yield _lost(submit.request_id, DIED)
@@ -95,7 +103,7 @@ class EngineClient:
         await self._child.close()
 
     async def _keep(self) -> None:
-        """Read events; when the process dies, tell its requests and start another, more patiently each time in a row."""
+        """Read events; when the process dies, tell its requests and start another, later each time in a row."""
         deaths = 0
         while True:
             born = time.monotonic()
@@ -142,7 +150,7 @@ class EngineClient:
         elif isinstance(event, EngineStats):
             if event.steps != self.stats.steps:
                 self.last_forward = time.monotonic()
-            self.stats = event
+            self.stats, self._stats_time = event, time.monotonic()
 
     def _lose(self, message: str) -> None:
         for request_id, answers in self._answers.items():

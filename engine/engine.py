@@ -161,6 +161,7 @@ class Engine:
             first = span.stop
             if not broken.isdisjoint(range(span.start, span.stop)):
                 window.sequence.fail(NAN_MESSAGE)
+                self.scheduler.pool.forget(window.sequence.pages)
             else:
                 decided.append(self._commit(window, sampled[span], logits[span]))
         return decided
@@ -208,7 +209,7 @@ class Engine:
             else:
                 self.recorder.prefill(d.resolution.kept)
         self.recorder.step(windows, seconds, sum(d.committed for d in decided))
-        self.policy.observe_step(sum(window.shape.rows for window in windows), seconds)
+        self.policy.observe_step(self.recorder.last_rows, seconds)
 
     def _finish(self, sequence: Sequence) -> None:
         del self._sequences[sequence.request_id]

@@ -31,7 +31,7 @@ Command = Submit | Abort | Shutdown
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True):
-    """Log-probabilities at one position: the token's own, its rank (1 = most likely), and the most likely ones, best first."""
+    """Log-probabilities at one position: the token's own, its rank (1 = best), and the most likely ones, best first."""
 
     token_id: int
     logprob: float
@@ -50,7 +50,7 @@ class RequestTimes(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RequestSteps(msgspec.Struct, frozen=True, array_like=True):
-    """How a finished request was decoded: decode forwards, tokens they committed, and how many steps had each acceptance length 1..k."""
+    """How a request was decoded: decode forwards, tokens they committed, steps per acceptance length 1..k."""
 
     forwards: int
     committed: int
@@ -108,7 +108,7 @@ class EngineStats(msgspec.Struct, tag=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """The engine has loaded its model and can serve: what the API needs to know of it. Lengths in tokens, sizes in bytes."""
+    """The engine can serve: what the API needs to know of it. Lengths in tokens, sizes in bytes."""
 
     max_model_len: int
     vocab_size: int

@@ -13,7 +13,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Sampling and stopping settings of one sequence, in token ids (strings belong to the server).
 
     Names and meanings are vLLM's. `top_k` 0 or -1 is off; `max_tokens` None runs to the context's end;
-    `logprobs` n returns the n most likely tokens of each position beside the sampled one; `seed` None lets the engine draw one.
+    `logprobs` n returns the n most likely tokens of each position beside the sampled one; `seed` None lets the
+    engine draw one.
     """
 
     temperature: float = 1.0

@@ -17,6 +17,7 @@ class StatsRecorder:
 
     def __init__(self) -> None:
         self.totals = EngineStats()
+        self.last_rows = 0
         self._recent: deque[tuple[float, int]] = deque()
 
     def step(self, windows: list[Window], seconds: float, tokens: int) -> None:
@@ -27,6 +28,7 @@ class StatsRecorder:
         totals.step_seconds += seconds
         totals.last_step_time = time.time()
         totals.generation_tokens += tokens
+        self.last_rows = sum(window.shape.rows for window in windows)
         kinds = {"decode" if window.decodes else "prefill" for window in windows}
         kind = "mixed" if len(kinds) > 1 else kinds.pop()
         totals.forwards_by_kind[kind] = totals.forwards_by_kind.get(kind, 0) + 1

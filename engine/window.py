@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.sequence import Sequence
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,26 @@ class WindowShape:
         start = self.clean + self.groups.index(seen) * self.group_length
         return range(start, start + self.group_length)
 
-    def offsets(self) -> Tensor:
+    def offsets(self) -> IntArray:
         """Position of every row relative to the prefix length, int64 [rows]."""
         return _offsets(self)
 
-    def mask(self) -> Tensor:
+    def mask(self) -> BoolArray:
         """Who sees whom, bool [rows, rows]; every row sees the whole prefix besides."""
         return _mask(self)
 
 
 @lru_cache(maxsize=512)
-def _offsets(shape: WindowShape) -> Tensor:
-    parts = [torch.arange(shape.clean)]
-    parts += [torch.arange(seen, seen + shape.group_length) for seen in shape.groups]
-    return torch.cat(parts)
+def _offsets(shape: WindowShape) -> IntArray:
+    parts = [np.arange(shape.clean)]
+    parts += [np.arange(seen, seen + shape.group_length) for seen in shape.groups]
+    return np.concatenate(parts)
 
 
 @lru_cache(maxsize=128)
-def _mask(shape: WindowShape) -> Tensor:
-    mask = torch.zeros(shape.rows, shape.rows, dtype=torch.bool)
-    mask[: shape.clean, : shape.clean] = torch.ones(shape.clean, shape.clean, dtype=torch.bool).tril()
+def _mask(shape: WindowShape) -> BoolArray:
+    mask = np.zeros((shape.rows, shape.rows), dtype=np.bool_)
+    mask[: shape.clean, : shape.clean] = np.tri(shape.clean, dtype=np.bool_)
     for index, seen in enumerate(shape.groups):
         rows = slice(shape.clean + index * shape.group_length, shape.clean + (index + 1) * shape.group_length)
         mask[rows, :seen] = True

@@ -68,7 +68,8 @@ def _plan(config: ModelConfig, shards: Shards) -> list[Place]:
         shape = shards.shape(place.name)
         if shape != place.shape:
             raise ModelError(
-                f"Tensor {place.name} has shape {list(shape)} in the weights, but config.json makes it {list(place.shape)}."
+                f"Tensor {place.name} has shape {list(shape)} in the weights, but config.json makes it "
+                f"{list(place.shape)}."
             )
         plan.append(place)
     unknown = sorted(name for name in shards.names() - {place.name for place in plan} if not DERIVED.search(name))
@@ -90,7 +91,7 @@ def _check_tied(shards: Shards) -> None:
 
 
 def _allocate(config: ModelConfig, dtype: torch.dtype, device: torch.device | str) -> Decoder:
-    """A decoder with uninitialised parameters and exact rotary tables; shaped on meta so that nothing is filled twice."""
+    """A decoder with uninitialised parameters and exact rotary tables, shaped on meta so nothing is filled twice."""
     with torch.device("meta"):
         decoder = Decoder(config)
     decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from models.errors import ModelError
 from models.fields import flag, number, section, token_ids, whole
+from models.folder import eos_token_ids, read_config
 from models.rope import Rope
 
 #: longest context that rotary tables are built for, in tokens
@@ -91,19 +91,9 @@ class ModelConfig:
 
     @classmethod
     def from_folder(cls, folder: Path) -> ModelConfig:
-        """Read `folder`/config.json. Raises ModelError with one sentence where it cannot be used."""
-        path = folder / "config.json"
-        if not folder.is_dir():
-            raise ModelError(f"No model folder at {folder}: give a folder that holds config.json and safetensors weights.")
-        try:
-            raw = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise ModelError(f"{folder} holds no config.json, so it is not a model folder.") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{path} cannot be read as JSON ({error}).") from None
-        if not isinstance(raw, dict):
-            raise ModelError(f"{path} must hold a JSON object.")
-        return cls.from_dict(raw)
+        """Read `folder`/config.json, and the end tokens of generation_config.json. Raises ModelError with one sentence where it cannot be used."""
+        raw = read_config(folder)
+        return replace(cls.from_dict(raw), eos_token_ids=eos_token_ids(folder, raw))
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> ModelConfig:
@@ -173,7 +163,8 @@ class ModelConfig:
         """Refuse shapes that no decoder can have. Raises ModelError."""
         if self.num_heads % self.num_kv_heads:
             raise ModelError(
-                f"config.json asks for {self.num_heads} query heads over {self.num_kv_heads} KV heads, which do not divide."
+                f"config.json asks for {self.num_heads} query heads over {self.num_kv_heads} KV heads, "
+                f"which do not divide."
             )
         if self.head_dim % 2:
             raise ModelError(f"head_dim {self.head_dim} is odd, and rotary embeddings need pairs.")
@@ -183,7 +174,8 @@ class ModelConfig:
             )
         if self.draft is not None and not 0 <= self.draft.mask_token_id < self.vocab_size:
             raise ModelError(
-                f"tidar.mask_token_id {self.draft.mask_token_id} lies outside the vocabulary of {self.vocab_size} tokens."
+                f"tidar.mask_token_id {self.draft.mask_token_id} lies outside the vocabulary "
+                f"of {self.vocab_size} tokens."
             )
 
 

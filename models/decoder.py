@@ -41,12 +41,14 @@ class Layer(nn.Module):
         self.index = index
         self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
         d, ffn = config.hidden_size, config.intermediate_size
-        self.attention_norm = RMSNorm(d, config.rms_norm_eps)
+        self.attention_norm: nn.Module = RMSNorm(d, config.rms_norm_eps)
         self.qkv = Linear(d, config.query_size + 2 * config.kv_size, bias=config.qkv_bias)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        #: one norm for queries and keys together, where packing has put one
+        self.qk_norm: nn.Module | None = None
         self.output = Linear(config.query_size, d, bias=config.output_bias)
-        self.mlp_norm = RMSNorm(d, config.rms_norm_eps)
+        self.mlp_norm: nn.Module = RMSNorm(d, config.rms_norm_eps)
         self.gate_up = Linear(d, 2 * ffn, bias=config.mlp_bias)
         self.down = Linear(ffn, d, bias=config.mlp_bias)
 
@@ -54,16 +56,23 @@ class Layer(nn.Module):
         q, k, v = self._qkv(self.attention_norm(x), cos, sin)
         x = self.output(attention(self.index, q, k, v).flatten(-2), residual=x)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
-        return self.down(F.silu(gate) * up, residual=x)
+        out: Tensor = self.down(F.silu(gate) * up, residual=x)
+        return out
 
     def _qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.qkv(x).unflatten(-1, (self.num_heads + 2 * self.num_kv_heads, self.head_dim))
         rotated = self.num_heads + self.num_kv_heads
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k, v = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], -2)
-            return rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin), v
-        qk = rotate(heads[:, :rotated], cos, sin)
+        qk = rotate(self._normed(heads[:, :rotated]), cos, sin)
         return qk[:, : self.num_heads], qk[:, self.num_heads :], heads[:, rotated:]
+
+    def _normed(self, qk: Tensor) -> Tensor:
+        if self.qk_norm is not None:
+            out: Tensor = self.qk_norm(qk)
+            return out
+        if self.q_norm is None or self.k_norm is None:
+            return qk
+        q, k = qk.split([self.num_heads, self.num_kv_heads], 1)
+        return torch.cat([self.q_norm(q), self.k_norm(k)], 1)
 
 
 class Decoder(nn.Module):
@@ -77,8 +86,8 @@ class Decoder(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.head = None if config.tie_embeddings else Linear(config.hidden_size, config.vocab_size)
+        self.norm: nn.Module = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.head: nn.Module | None = None if config.tie_embeddings else Linear(config.hidden_size, config.vocab_size)
         tables = (config.max_position_embeddings, 1, config.head_dim)
         self.register_buffer("cos", torch.empty(tables), persistent=False)
         self.register_buffer("sin", torch.empty(tables), persistent=False)

@@ -23,6 +23,7 @@ OPTIONAL = (
     "mscale_all_dim",
 )
 
+
 @dataclass(frozen=True)
 class Rope:
     """Parameters of the rotary embedding, under the names that config.json uses.
@@ -85,9 +86,7 @@ class Rope:
             return {**shared, "low_freq_factor": self.low_freq_factor, "high_freq_factor": self.high_freq_factor}
         optional = {key: getattr(self, key) for key in ("attention_factor", "mscale", "mscale_all_dim")}
         given = {key: value for key, value in optional.items() if value is not None}
-        return {
-            **shared, "beta_fast": self.beta_fast, "beta_slow": self.beta_slow, "truncate": self.truncate, **given
-        }
+        return {**shared, "beta_fast": self.beta_fast, "beta_slow": self.beta_slow, "truncate": self.truncate, **given}
 
     def tables(self, head_dim: int, positions: int) -> tuple[Tensor, Tensor]:
         """cos and signed sin, each float64 [positions, head_dim], for `rotate`.

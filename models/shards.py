@@ -52,7 +52,8 @@ class Shards(AbstractContextManager["Shards"]):
         header = handle.get_slice(name)
         if header.get_dtype() not in FLOATS:
             raise ModelError(
-                f"Tensor {name} in {file} is {header.get_dtype()}, and only float weights ({', '.join(FLOATS)}) are supported."
+                f"Tensor {name} in {file} is {header.get_dtype()}; "
+                f"only float weights ({', '.join(FLOATS)}) are supported."
             )
         return tuple(header.get_shape())
 

@@ -10,7 +10,7 @@ from models.decoder import Attention
 
 
 class AttentionBackend(ABC):
-    """Stores the rows' K/V and lets every row see its sequence's whole prefix and, inside the window, what the mask allows.
+    """Stores the rows' K/V; every row sees its sequence's whole prefix and, inside the window, what the mask allows.
 
     Slots that belong to no live token (unused pages, rejected drafts, padding) may hold anything, NaN included, and
     must not change a result.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engine.attention.base import AttentionBackend
 from engine.batch import Batch, ShapeGroup
+from engine.cache.pages import NULL_PAGE
 from engine.cache.storage import KVStorage
 from models.decoder import Attention
 
@@ -29,30 +31,29 @@ class TorchAttention(AttentionBackend):
     """Per layer: store the step's K/V, gather each group's keys in one copy, one SDPA call per shape group."""
 
     def prepare(self, batch: Batch) -> Attention:
-        gathers = [self._gather(group, batch.write_slots) for group in batch.groups]
+        gathers = [self._gather(group) for group in batch.groups]
         return _PreparedAttention(self.storage, batch.write_slots, gathers)
 
-    def _gather(self, group: ShapeGroup, write_slots: Tensor) -> _Gather:
+    def _gather(self, group: ShapeGroup) -> _Gather:
         """Keys are the prefix, padded to the group's longest with the null page, then the window's own rows."""
         page_size, device = self.storage.page_size, self.storage.slots.device
-        rows = slice(group.start, group.start + group.rows)
-        positions = torch.arange(group.max_prefix)
+        rows, shape = slice(group.start, group.start + group.rows), group.shape
+        longest = int(group.prefix_lens.max())
+        positions = np.arange(longest)
         prefix = group.block_table[:, positions // page_size] * page_size + positions % page_size
         beyond = positions >= group.prefix_lens[:, None]
-        window = write_slots[rows].view(group.batch, -1)
-        slots = torch.cat([prefix.masked_fill(beyond, 0).to(device), window], 1).view(-1)
-        ragged = group.batch > 1 and bool(beyond.any())
-        if not ragged and group.shape.rows == 1:
+        prefix[beyond] = NULL_PAGE * page_size
+        slots = torch.from_numpy(np.concatenate([prefix, group.write_slots], 1).reshape(-1)).to(device)
+        ragged = bool(beyond.any())
+        if shape.rows == 1 and not ragged:
             return _Gather(rows, group.batch, slots, None, False)
-        if group.max_prefix == 0 and group.shape.causal:
+        if shape.causal and longest == 0:
             return _Gather(rows, group.batch, slots, None, True)
-        hidden = torch.cat([beyond[:, None].expand(-1, group.shape.rows, -1), self._window(group)], 2)
-        mask = torch.zeros(hidden.shape, dtype=self.storage.slots.dtype).masked_fill_(hidden, float("-inf"))
-        return _Gather(rows, group.batch, slots, mask[:, None].to(device), False)
-
-    @staticmethod
-    def _window(group: ShapeGroup) -> Tensor:
-        return ~group.shape.mask().expand(group.batch, -1, -1)
+        visible = np.empty((group.batch, 1, shape.rows, longest + shape.rows), dtype=np.bool_)
+        visible[..., :longest] = ~beyond[:, None, None]
+        visible[..., longest:] = shape.mask()
+        mask = torch.from_numpy(np.where(visible, np.float32(0), np.float32("-inf")))
+        return _Gather(rows, group.batch, slots, mask.to(device, self.storage.slots.dtype), False)
 
 
 class _PreparedAttention:

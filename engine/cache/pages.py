@@ -45,7 +45,7 @@ class PagePool:
         return -(-tokens // self.page_size)
 
     def allocate(self, count: int) -> list[int] | None:
-        """`count` pages with one reference each, evicting the longest unused; None, and nothing taken, if too few are free."""
+        """`count` pages with one reference each, evicting the longest unused; None, and nothing taken, if too few."""
         if count > len(self._free):
             return None
         taken = [self._free.popitem(last=False)[0] for _ in range(count)]
@@ -84,6 +84,11 @@ class PagePool:
             self._forget(page)
             self._page_of[digest] = page
             self._hash_of[page] = digest
+
+    def forget(self, pages: Tokens[int]) -> None:
+        """Let `match` find these pages no more: what they hold is not to be trusted."""
+        for page in pages:
+            self._forget(page)
 
     def _forget(self, page: int) -> None:
         digest = self._hash_of.pop(page, None)

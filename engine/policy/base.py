@@ -14,8 +14,10 @@ class Policy(ABC):
     def choose(self, sequences: int, row_budget: int) -> DraftChoice:
         """The setting for a step in which so many sequences run, within so many rows."""
 
+    @abstractmethod
     def observe_window(self, drafted: int, accepted: int) -> None:
         """A decode window had `drafted` drafts beside d_0, `accepted` of them right."""
 
+    @abstractmethod
     def observe_step(self, rows: int, seconds: float) -> None:
         """A step of so many rows took so long."""

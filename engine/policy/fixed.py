@@ -21,6 +21,9 @@ class FixedPolicy(Policy):
     def observe_window(self, drafted: int, accepted: int) -> None:
         self.survival.observe(drafted, accepted)
 
+    def observe_step(self, rows: int, seconds: float) -> None:
+        """A fixed setting does not depend on what steps cost."""
+
 
 def likeliest(lengths: list[float], groups: int) -> tuple[int, ...]:
     """The `groups` acceptance lengths of highest probability, most likely first."""

@@ -10,7 +10,7 @@ from engine.messages import TokenLogprobs
 
 @torch.inference_mode()
 def token_logprobs(logits: Tensor, token_ids: list[int], count: int) -> list[TokenLogprobs]:
-    """Per row of logits [rows, vocab_size]: the token's log-probability and rank, and the `count` most likely tokens."""
+    """Per row of logits [rows, vocab_size]: the token's log-probability and rank, and the `count` best tokens."""
     logprobs = logits.log_softmax(-1)
     chosen = logprobs.gather(1, torch.tensor(token_ids, device=logits.device)[:, None])
     ranks = ((logprobs > chosen).sum(-1) + 1).tolist()

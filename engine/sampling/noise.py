@@ -35,7 +35,7 @@ def _keys(seeds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """An invertible mixing of 32-bit words: xor-shifts (made logical by the masks) and odd multiplications that wrap."""
+    """An invertible mixing of 32-bit words: xor-shifts (made logical by masks) and odd multiplications that wrap."""
     x = x ^ (x >> 16 & 0xFFFF)
     x = x * 0x7FEB352D
     x = x ^ (x >> 15 & 0x1FFFF)

@@ -36,12 +36,12 @@ def process(logits: Tensor, row: Row) -> None:
         kept = logits[allowed]
         logits.fill_(float("-inf"))
         logits[allowed] = kept
-    if row.position - row.sequence.prompt_len < params.min_tokens - 1 and row.sequence.stop_token_ids:
+    if row.position - row.sequence.prompt_len < params.min_tokens and row.sequence.stop_token_ids:
         logits[torch.tensor(list(row.sequence.stop_token_ids), device=logits.device)] = float("-inf")
 
 
 def _penalise(logits: Tensor, row: Row, params: SamplingParams) -> None:
-    """Repetition penalty as in CTRL (arXiv 1909.05858) over prompt and output; presence and frequency over the output."""
+    """Repetition penalty (CTRL, arXiv 1909.05858) over prompt and output; presence and frequency over the output."""
     if params.repetition_penalty != 1.0:
         said = torch.tensor(row.context, device=logits.device).unique()
         scores = logits[said]

@@ -1,0 +1,1 @@
+"""Benchmarks: settings side by side in one run, on real prompts, as a table and as JSON."""

@@ -1,0 +1,92 @@
+"""`tidar bench latency` and `tidar bench throughput`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.measure import Measurement, measure
+from bench.peers import transformers_rate
+from bench.prompts import load_prompts
+from bench.report import print_table, write_json
+from bench.settings import standard_settings
+from engine import LLM, SamplingParams
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to run. Lengths in tokens; prompts are cut to leave room for `max_tokens`."""
+
+    model: str
+    draft_length: int = 4
+    concurrency: tuple[int, ...] = (1,)
+    num_prompts: int = 16
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    repetitions: int = 3
+    prompts: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    peers: tuple[str, ...] = ()
+    json: str | None = None
+    threads: int | None = field(default=None)
+
+
+def run_benchmark(options: BenchOptions, console: Console | None = None) -> list[Measurement]:
+    """Measure every setting at every concurrency in one run; prints the table and writes the JSON file if asked."""
+    console = console or Console(stderr=True)
+    engines = _engines(options)
+    prompts = _prompts(options, next(iter(engines.values())))
+    params = _params(options)
+    measurements: list[Measurement] = []
+    with console.status("") as status:
+        for concurrency in options.concurrency:
+            measurements += measure(engines, prompts, params, concurrency, options.repetitions, status.update)
+        peer = _peers(options, prompts) if options.peers else {}
+    noun = "greedy" if options.temperature == 0 else f"T={options.temperature:g}, top-p {options.top_p:g}"
+    title = f"{options.num_prompts} prompts × {options.max_tokens} tokens, {noun}, median of {options.repetitions}"
+    print_table(title, measurements, peer)
+    if options.json:
+        write_json(Path(options.json), asdict(options), measurements, peer)
+    return measurements
+
+
+def _engines(options: BenchOptions) -> dict[str, LLM]:
+    common = {
+        "max_num_seqs": max(options.concurrency),
+        "dtype": options.dtype,
+        "device": options.device,
+        "threads": options.threads,
+        "enable_prefix_caching": False,
+    }
+    return {setting.name: setting.load(options.model, common) for setting in standard_settings(options.draft_length)}
+
+
+def _prompts(options: BenchOptions, llm: LLM) -> list[list[int]]:
+    texts = load_prompts(Path(options.prompts) if options.prompts else None, options.num_prompts)
+    longest = llm.engine.ready().max_model_len - options.max_tokens
+    return [llm.tokenizer.encode(text)[:longest] for text in texts]
+
+
+def _params(options: BenchOptions) -> list[SamplingParams]:
+    return [
+        SamplingParams(
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=i,
+            max_tokens=options.max_tokens,
+            ignore_eos=True,
+        )
+        for i in range(options.num_prompts)
+    ]
+
+
+def _peers(options: BenchOptions, prompts: list[list[int]]) -> dict[str, float]:
+    unknown = set(options.peers) - {"transformers"}
+    if unknown:
+        raise ValueError(f"--peer {unknown.pop()!r} is not known; transformers is.")
+    rate = transformers_rate(Path(options.model), prompts, options.max_tokens, options.repetitions)
+    return {"transformers generate": rate}

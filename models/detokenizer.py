@@ -1,0 +1,99 @@
+"""Token ids to text as they arrive: only whole characters leave, and every token knows where in the text it ends."""
+
+from __future__ import annotations
+
+import codecs
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+
+#: a character is at most this many bytes, so at most so many byte tokens may still be waiting for the rest of it
+LONGEST_CHARACTER = 4
+
+
+class IncrementalDetokenizer:
+    """Yields the same text as decoding all tokens at once, piece by piece; constant work per token.
+
+    `ends[i]`: length in characters of the text that is complete after token i.
+    """
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        self._length = 0
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """The text that these tokens complete; may be empty."""
+        pieces = []
+        for token in token_ids:
+            piece = self._step(token)
+            pieces.append(piece)
+            self._length += len(piece)
+            self.ends.append(self._length)
+        return "".join(pieces)
+
+    def flush(self) -> str:
+        """What is still held back at the end, unfinished characters as U+FFFD."""
+        piece = self._rest()
+        self._length += len(piece)
+        return piece
+
+    def tokens_until(self, length: int) -> int:
+        """How many tokens it took to complete the first `length` characters; all of them where flush() did."""
+        return min(bisect_left(self.ends, length) + 1, len(self.ends)) if length > 0 else 0
+
+    def _step(self, token: int) -> str:
+        raise NotImplementedError
+
+    def _rest(self) -> str:
+        raise NotImplementedError
+
+
+class ByteDetokenizer(IncrementalDetokenizer):
+    """For byte-level vocabularies, where every token is a string of bytes and the text is their UTF-8."""
+
+    def __init__(self, token_bytes: Callable[[int], bytes], skipped: frozenset[int]) -> None:
+        super().__init__()
+        self._bytes = token_bytes
+        self._skipped = skipped
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def _step(self, token: int) -> str:
+        return "" if token in self._skipped else self._utf8.decode(self._bytes(token))
+
+    def _rest(self) -> str:
+        text = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return text
+
+
+class WindowDetokenizer(IncrementalDetokenizer):
+    """For vocabularies whose tokens read differently in context (SentencePiece): decodes a short window twice.
+
+    The window holds the tokens of the last piece and those since; what decoding it with the new tokens adds to
+    decoding it without them is new text.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        super().__init__()
+        self._decode = decode
+        self._window: list[int] = []
+        self._read = 0
+        self._text = ""
+
+    def _step(self, token: int) -> str:
+        self._window.append(token)
+        text = self._decode(self._window)
+        waiting = len(self._window) - self._read
+        if len(text) <= len(self._text) or (text.endswith("\ufffd") and waiting < LONGEST_CHARACTER):
+            return ""
+        return self._emit(text)
+
+    def _rest(self) -> str:
+        text = self._decode(self._window)
+        return self._emit(text) if len(text) > len(self._text) else ""
+
+    def _emit(self, text: str) -> str:
+        piece = text[len(self._text) :]
+        self._window = self._window[self._read :]
+        self._read = len(self._window)
+        self._text = self._decode(self._window)
+        return piece

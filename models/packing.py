@@ -1,0 +1,107 @@
+"""Layers for inference on a CPU: the same sums as models.linear and models.decoder, laid out once for oneDNN."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.decoder import Decoder, Layer, RMSNorm
+from models.linear import Linear
+
+#: up to so many elements a weight also keeps its [in, out] form for single rows, where oneDNN's call costs more than it
+SMALL = 2**18
+
+
+def pack_for_cpu(decoder: Decoder) -> None:
+    """Replace the decoder's layers by faster ones for inference, in place; afterwards it cannot be saved or trained.
+
+    Does nothing where oneDNN or the dtype does not allow it. Each weight is freed once it is packed, so memory does
+    not double; small weights (see SMALL) and a tied embedding exist twice.
+    """
+    if not _can_pack(decoder):
+        return
+    with torch.no_grad():
+        for layer in decoder.layers:
+            assert isinstance(layer, Layer)
+            _pack_layer(layer)
+        decoder.norm = _packed_norm(decoder.norm)
+        decoder.head = PackedLinear(decoder.embed.weight.t()) if decoder.head is None else _packed(decoder.head)
+
+
+class PackedLinear(nn.Module):
+    """`Linear` on a weight that oneDNN has laid out once; x [tokens, in] to [tokens, out], float32 or bfloat16."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.small = weight if weight.numel() <= SMALL else None
+        self.bias = bias
+        # the row count is a hint that makes no measurable difference here
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.t().contiguous(), 16)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if self.small is not None and x.shape[0] == 1:
+            return self._one_row(x, self.small, residual)
+        y: Tensor
+        if residual is None:
+            y = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        else:
+            y = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.packed, self.bias, "add")
+        return y
+
+    def _one_row(self, x: Tensor, weight: Tensor, residual: Tensor | None) -> Tensor:
+        if residual is None:
+            return x @ weight if self.bias is None else torch.addmm(self.bias, x, weight)
+        y = torch.addmm(residual, x, weight)
+        return y if self.bias is None else y + self.bias
+
+
+class PackedNorm(nn.Module):
+    """`RMSNorm` as x / sqrt(|x|² + n·eps) · (weight·sqrt(n)): fewer and cheaper calls than F.rms_norm on a CPU.
+
+    weight [n], or [heads, n] for heads that are normed together.
+    """
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        super().__init__()
+        size = weight.shape[-1]
+        self.scale = weight * math.sqrt(size)
+        self.floor = torch.tensor(math.sqrt(size * eps), dtype=weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # hypot(|x|, floor) is the root of the sum of squares, with eps inside as in the definition
+        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.floor) * self.scale
+
+
+def _can_pack(decoder: Decoder) -> bool:
+    weight = decoder.embed.weight
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    ops = torch.ops.mkldnn
+    if not hasattr(ops, "_linear_pointwise") or not hasattr(ops, "_reorder_linear_weight"):
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(ops._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
+
+
+def _pack_layer(layer: Layer) -> None:
+    layer.attention_norm, layer.mlp_norm = _packed_norm(layer.attention_norm), _packed_norm(layer.mlp_norm)
+    for name in ("qkv", "output", "gate_up", "down"):
+        setattr(layer, name, _packed(getattr(layer, name)))
+    if isinstance(layer.q_norm, RMSNorm) and isinstance(layer.k_norm, RMSNorm):
+        heads = (layer.q_norm.weight.expand(layer.num_heads, -1), layer.k_norm.weight.expand(layer.num_kv_heads, -1))
+        if layer.q_norm.weight.dtype == torch.float32:
+            layer.qk_norm = PackedNorm(torch.cat(heads), layer.q_norm.eps)
+
+
+def _packed(linear: nn.Module) -> PackedLinear:
+    assert isinstance(linear, Linear)
+    return PackedLinear(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
+
+
+def _packed_norm(norm: nn.Module) -> nn.Module:
+    """bfloat16 keeps F.rms_norm, which sums in float32."""
+    assert isinstance(norm, RMSNorm)
+    return PackedNorm(norm.weight.detach(), norm.eps) if norm.weight.dtype == torch.float32 else norm

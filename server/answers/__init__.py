@@ -1,0 +1,1 @@
+"""From deltas to the bodies and chunks that clients read."""

@@ -1,0 +1,41 @@
+"""What is being served, for the person who started it."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.panel import Panel
+from rich.table import Table
+
+from engine.config import EngineConfig
+from engine.messages import Ready
+from server.settings import ServerSettings
+
+
+def banner(
+    settings: ServerSettings, config: EngineConfig, ready: Ready, address: str, seconds: float
+) -> RenderableType:
+    """A panel with the model, how it is decoded, what it runs on, and where it listens."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in _rows(settings, config, ready, address):
+        table.add_row(name, value)
+    return Panel(table, title=f"TiDAR Serve is ready after {seconds:.1f} s", title_align="left", expand=False)
+
+
+def _rows(settings: ServerSettings, config: EngineConfig, ready: Ready, address: str) -> list[tuple[str, str]]:
+    drafting = f", k = {ready.draft_length}, pre-drafts {ready.predrafts}" if ready.decoding != "ar" else ""
+    pages = f"{ready.num_pages} pages of {ready.page_size} tokens, {_size(ready.kv_cache_bytes)}"
+    return [
+        ("model", f"{settings.model_names[0]} ({config.model}), {_size(ready.weight_bytes)}"),
+        ("decoding", f"{ready.decoding}{drafting}"),
+        ("runs on", f"{ready.device}, {ready.dtype}"),
+        ("context", f"{ready.max_model_len} tokens"),
+        ("KV cache", pages),
+        ("API keys", f"{len(settings.api_keys)}" if settings.api_keys else "none: open to whoever can connect"),
+        ("listens at", address),
+    ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,19 @@
+"""The `tidar` command."""
+
+from __future__ import annotations
+
+import typer
+
+from server.cli import bench, generate, serve, train
+
+app = typer.Typer(
+    name="tidar",
+    help="Serve language models that draft in diffusion and talk in autoregression.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("generate")(generate.generate)
+app.add_typer(bench.app, name="bench")
+train.add_to(app)

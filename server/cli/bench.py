@@ -1,0 +1,87 @@
+"""`tidar bench`: AR, fixed drafting and automatic drafting side by side, in this process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from server.cli import flags
+from server.cli.model import model_path
+
+app = typer.Typer(help="Measure decoding settings side by side in one run.", no_args_is_help=True)
+
+DEFAULT_DRAFT_LENGTH = 4
+
+DraftLength = Annotated[int, typer.Option(help="Tokens drafted per step, k.", min=1)]
+NumPrompts = Annotated[int, typer.Option(help="How many prompts.", min=1)]
+MaxTokens = Annotated[int, typer.Option(help="Tokens generated per prompt.", min=1)]
+Temperature = Annotated[float, typer.Option(help="0 is greedy.", min=0)]
+TopP = Annotated[float, typer.Option(help="Nucleus sampling.")]
+Repetitions = Annotated[int, typer.Option(help="Runs of each setting; the median counts.", min=1)]
+Prompts = Annotated[str | None, typer.Option(help="File with prompts; built-in held-out ones if left out.")]
+Peer = Annotated[list[str] | None, typer.Option(help="Measure beside it: transformers. May be repeated.")]
+Json = Annotated[str | None, typer.Option("--json", help="Write every figure to this file.")]
+Concurrency = Annotated[list[int] | None, typer.Option(help="Requests at once; may be repeated.", min=1)]
+
+
+@app.command()
+def latency(
+    model: flags.Model = None,
+    draft_length: DraftLength = DEFAULT_DRAFT_LENGTH,
+    num_prompts: NumPrompts = 16,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    repetitions: Repetitions = 3,
+    prompts: Prompts = None,
+    dtype: flags.Dtype = "auto",
+    device: flags.Device = "auto",
+    threads: flags.Threads = None,
+    peer: Peer = None,
+    json: Json = None,
+) -> None:
+    """One request at a time."""
+    _run([1], locals())
+
+
+@app.command()
+def throughput(
+    model: flags.Model = None,
+    concurrency: Concurrency = None,
+    draft_length: DraftLength = DEFAULT_DRAFT_LENGTH,
+    num_prompts: NumPrompts = 32,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    repetitions: Repetitions = 3,
+    prompts: Prompts = None,
+    dtype: flags.Dtype = "auto",
+    device: flags.Device = "auto",
+    threads: flags.Threads = None,
+    peer: Peer = None,
+    json: Json = None,
+) -> None:
+    """Several requests at once; concurrency 1, 4 and 16 unless others are given."""
+    _run(concurrency or [1, 4, 16], locals())
+
+
+def _run(concurrency: list[int], given: dict[str, Any]) -> None:
+    from bench.run import BenchOptions, run_benchmark
+    from engine.errors import EngineError, RequestError
+    from models.errors import ModelError
+
+    options = {name: value for name, value in given.items() if name not in ("model", "peer", "concurrency")}
+    try:
+        run_benchmark(
+            BenchOptions(
+                model=str(model_path(given["model"])),
+                concurrency=tuple(concurrency),
+                peers=tuple(given["peer"] or ()),
+                **options,
+            )
+        )
+    except (EngineError, ModelError, RequestError, ValueError) as error:
+        Console(stderr=True).print(f"[bold red]Cannot measure:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,67 @@
+"""Flags that several commands share; vLLM's names where the meaning is the same."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+ENGINE = "Engine"
+
+
+class Decoding(StrEnum):
+    """How tokens are decoded."""
+
+    AUTO = "auto"
+    TIDAR = "tidar"
+    AR = "ar"
+
+
+Model = Annotated[str | None, typer.Argument(help="Model folder; without one, the model shipped with TiDAR Serve.")]
+ModelFlag = Annotated[str | None, typer.Option("--model", help="Model folder; the shipped model if left out.")]
+DecodingFlag = Annotated[
+    Decoding, typer.Option("--decoding", help="auto drafts where the model can.", rich_help_panel=ENGINE)
+]
+DraftLength = Annotated[
+    int | None,
+    typer.Option(
+        "--draft-length", help="Tokens drafted per step, k; the model's own if left out.", rich_help_panel=ENGINE
+    ),
+]
+Predrafts = Annotated[
+    str, typer.Option("--predrafts", help="Pre-draft groups per window: auto, full, none or N.", rich_help_panel=ENGINE)
+]
+MaxModelLen = Annotated[
+    int | None,
+    typer.Option("--max-model-len", help="Context in tokens; the model's own if left out.", rich_help_panel=ENGINE),
+]
+MaxNumSeqs = Annotated[int, typer.Option("--max-num-seqs", help="Sequences that run at once.", rich_help_panel=ENGINE)]
+MaxNumBatchedTokens = Annotated[
+    int, typer.Option("--max-num-batched-tokens", help="Rows of one forward.", rich_help_panel=ENGINE)
+]
+PageSize = Annotated[int, typer.Option("--page-size", help="Tokens per KV cache page.", rich_help_panel=ENGINE)]
+NumPages = Annotated[
+    int | None,
+    typer.Option("--num-pages", help="KV cache pages; sized by memory if left out.", rich_help_panel=ENGINE),
+]
+KvCacheMemory = Annotated[
+    int, typer.Option("--kv-cache-memory-bytes", help="Most memory for KV cache pages.", rich_help_panel=ENGINE)
+]
+PrefixCaching = Annotated[
+    bool,
+    typer.Option(
+        "--enable-prefix-caching/--no-enable-prefix-caching",
+        help="Keep finished prompts' pages.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=ENGINE)]
+Seed = Annotated[int, typer.Option("--seed", help="Seed for requests that bring none.", rich_help_panel=ENGINE)]
+Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads of the engine.", rich_help_panel=ENGINE)]
+MaxWaiting = Annotated[
+    int, typer.Option("--max-waiting", help="Sequences that may wait; more get a 429.", rich_help_panel=ENGINE)
+]

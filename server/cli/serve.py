@@ -1,0 +1,106 @@
+"""`tidar serve`: flags in, a running server out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.config import EngineConfig
+from server.cli import flags
+from server.cli.keys import api_keys
+from server.cli.model import model_names, model_path
+from server.settings import ServerSettings
+
+SECURITY = "Security"
+STREAMS = "Streams"
+
+
+def serve(
+    model: flags.Model = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    uds: Annotated[str | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
+    root_path: Annotated[str, typer.Option(help="Path prefix that a proxy strips.")] = "",
+    served_model_name: Annotated[list[str] | None, typer.Option(help="Name clients use; may be repeated.")] = None,
+    decoding: flags.DecodingFlag = flags.Decoding.AUTO,
+    draft_length: flags.DraftLength = None,
+    predrafts: flags.Predrafts = "auto",
+    max_model_len: flags.MaxModelLen = None,
+    max_num_seqs: flags.MaxNumSeqs = 64,
+    max_num_batched_tokens: flags.MaxNumBatchedTokens = 1024,
+    page_size: flags.PageSize = 16,
+    num_pages: flags.NumPages = None,
+    kv_cache_memory_bytes: flags.KvCacheMemory = 256 * 2**20,
+    enable_prefix_caching: flags.PrefixCaching = True,
+    dtype: flags.Dtype = "auto",
+    device: flags.Device = "auto",
+    seed: flags.Seed = 0,
+    threads: flags.Threads = None,
+    max_waiting: flags.MaxWaiting = 1024,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="One key per line.", rich_help_panel=SECURITY)] = None,
+    ssl_keyfile: Annotated[str | None, typer.Option(help="TLS private key.", rich_help_panel=SECURITY)] = None,
+    ssl_certfile: Annotated[str | None, typer.Option(help="TLS certificate.", rich_help_panel=SECURITY)] = None,
+    allowed_origins: Annotated[
+        list[str] | None, typer.Option(help="CORS origin; may be repeated.", rich_help_panel=SECURITY)
+    ] = None,
+    max_body_bytes: Annotated[int, typer.Option(help="Largest request body.", min=1, rich_help_panel=SECURITY)] = 16
+    * 2**20,
+    trust_request_chat_template: Annotated[
+        bool, typer.Option(help="Run chat templates that come with requests.", rich_help_panel=SECURITY)
+    ] = False,
+    stream_interval: Annotated[
+        int, typer.Option(help="Least number of tokens in a chunk after the first.", min=1, rich_help_panel=STREAMS)
+    ] = 1,
+    keep_alive: Annotated[
+        float, typer.Option(help="Longest silence of a stream, in seconds.", min=0.1, rich_help_panel=STREAMS)
+    ] = 15.0,
+    shutdown_timeout: Annotated[
+        float, typer.Option(help="Seconds that requests in flight have to finish on Ctrl-C or SIGTERM.", min=0)
+    ] = 30.0,
+    access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
+) -> None:
+    """Serve a model over the OpenAI API."""
+    config = EngineConfig(
+        model=str(model_path(model)),
+        decoding=decoding.value,
+        draft_length=draft_length,
+        predrafts=predrafts,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        page_size=page_size,
+        num_pages=num_pages,
+        kv_cache_memory=kv_cache_memory_bytes,
+        enable_prefix_caching=enable_prefix_caching,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        threads=threads,
+        max_waiting=max_waiting,
+    )
+    settings = ServerSettings(
+        model_names=model_names(model, served_model_name),
+        host=host,
+        port=port,
+        uds=uds,
+        root_path=root_path,
+        ssl_keyfile=ssl_keyfile,
+        ssl_certfile=ssl_certfile,
+        api_keys=api_keys(api_key or [], api_key_file),
+        allowed_origins=tuple(allowed_origins or ()),
+        max_body_bytes=max_body_bytes,
+        keep_alive=keep_alive,
+        stream_interval=stream_interval,
+        shutdown_timeout=shutdown_timeout,
+        trust_request_chat_template=trust_request_chat_template,
+        access_log=access_log,
+    )
+    from server.run import run_server
+
+    raise typer.Exit(run_server(config, settings))

@@ -1,0 +1,121 @@
+"""Every failure in OpenAI's shape: {"error": {message, type, param, code}}."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from engine.messages import Output
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "service_unavailable_error",
+}
+#: union branches and validators name themselves in pydantic's locations; a client's fields look like this
+FIELD_NAME = re.compile(r"[A-Za-z_]\w*")
+BRANCH_NAMES = {"str", "int", "float", "bool", "list", "dict", "model", "none"}
+
+
+class ApiError(HTTPException):
+    """A failure with all that OpenAI's clients read. `message` is one sentence that says what to do."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, message, headers)
+        self.param = param
+        self.code = code
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return error_body(self.status_code, self.detail, self.param, self.code)
+
+
+def error_body(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    return ApiError(400, message, param=param, code=code)
+
+
+def unavailable(message: str, code: str, seconds: int = 1) -> ApiError:
+    """A 503 that says when to try again."""
+    return ApiError(503, message, code=code, headers={"Retry-After": str(seconds)})
+
+
+def engine_error(output: Output) -> ApiError:
+    """What an output with finish_reason "error" means to the client: its own fault where a field is named."""
+    message = output.error or "The engine could not serve this request."
+    if output.error_param is not None:
+        return bad_request(message, output.error_param)
+    return ApiError(500, message, code="engine_error")
+
+
+def error_response(error: ApiError) -> JSONResponse:
+    return JSONResponse(error.body, error.status_code, headers=error.headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every failure that can leave the application OpenAI's shape."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if isinstance(error, ApiError):
+        return error_response(error)
+    message = {
+        404: f"There is no {request.url.path} here; /docs lists what there is.",
+        405: f"{request.url.path} does not answer {request.method}.",
+    }.get(error.status_code, str(error.detail))
+    return JSONResponse(error_body(error.status_code, message), error.status_code, headers=error.headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "it cannot be parsed")
+        return JSONResponse(error_body(400, f"The body is not valid JSON: {reason}.", code="invalid_json"), 400)
+    param = _param(first["loc"])
+    message = f"{param}: {first['msg']}." if param else f"The body is not usable: {first['msg']}."
+    return JSONResponse(error_body(400, message, param), 400)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    message = "The server failed on this request; its log says why."
+    return JSONResponse(error_body(500, message, code="internal_error"), 500)
+
+
+def _param(location: tuple[int | str, ...]) -> str | None:
+    """The field at fault as a client writes it, such as messages[0].content, up to where a union branches."""
+    path = ""
+    for part in location[1:]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif FIELD_NAME.fullmatch(part) and part not in BRANCH_NAMES:
+            path += f".{part}" if path else part
+        else:
+            break
+    return path or None

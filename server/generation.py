@@ -1,0 +1,157 @@
+"""From a request to the deltas of all its choices: one engine sequence per choice, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import msgspec
+
+from engine.client import EngineClient
+from engine.messages import Submit
+from engine.params import SamplingParams
+from models.tokenizer import IncrementalDetokenizer, Tokenizer
+from server.errors import engine_error, unavailable
+from server.metrics import ServerMetrics
+from server.prompts import Prompt
+from server.protocol.usage import PromptTokensDetails, RequestMetrics, Usage
+from server.timeline import Timeline
+from server.transcript import Delta, Stopping, Transcript
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a request asks of the engine: `n` choices for each prompt, numbered prompt by prompt.
+
+    `limits` are the prompts' max_tokens, since what the context leaves differs; they win over the params' own.
+    With `only_scores` the one token the engine has to generate is not shown.
+    """
+
+    request_id: str
+    prompts: list[Prompt]
+    limits: list[int]
+    params: SamplingParams
+    stopping: Stopping
+    n: int = 1
+    skip_special_tokens: bool = True
+    priority: int = 0
+    only_scores: bool = False
+    created: float = field(default_factory=time.time)
+    arrived: float = field(default_factory=time.perf_counter)
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def sequences(self) -> int:
+        return len(self.prompts) * self.n
+
+    def prompt_of(self, index: int) -> Prompt:
+        """The prompt that choice `index` answers."""
+        return self.prompts[index // self.n]
+
+    def submit(self, index: int) -> Submit:
+        """The engine's view of choice `index`. Choices of one prompt draw with seeds that follow each other."""
+        seed = self.params.seed
+        if seed is not None and index % self.n:
+            seed = (seed + index % self.n) % 2**63
+        params = msgspec.structs.replace(self.params, max_tokens=self.limits[index // self.n], seed=seed)
+        return Submit(
+            request_id=f"{self.key}-{index}",
+            prompt_token_ids=self.prompt_of(index).token_ids,
+            params=params,
+            priority=self.priority,
+            arrival_time=self.created,
+        )
+
+
+class Generation:
+    """Runs one job. Iterate `deltas()` once; `usage()` and `metrics()` then say what it took."""
+
+    def __init__(self, job: Job, engine: EngineClient, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
+        self.job = job
+        self._engine = engine
+        self._timelines = [Timeline(metrics, job.arrived) for _ in range(job.sequences)]
+        self._transcripts = [
+            Transcript(index, IncrementalDetokenizer(tokenizer, job.skip_special_tokens), job.stopping, job.only_scores)
+            for index in range(job.sequences)
+        ]
+
+    async def deltas(self) -> AsyncGenerator[Delta, None]:
+        """Every choice's deltas as they come. Closing it early aborts the rest. Raises ApiError where one fails."""
+        streams = [self._follow(index) for index in range(self.job.sequences)]
+        async with aclosing(streams[0] if len(streams) == 1 else _merge(streams)) as merged:
+            async for delta in merged:
+                yield delta
+
+    def usage(self) -> Usage:
+        """Tokens so far; what the prefix cache spared is known once a prompt's first choice has finished."""
+        prompt = sum(len(prompt.token_ids) for prompt in self.job.prompts)
+        completion = sum(transcript.tokens for transcript in self._transcripts)
+        steps = [timeline.steps for timeline in self._timelines[:: self.job.n]]
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=sum(s.cached_tokens for s in steps if s)),
+        )
+
+    def metrics(self) -> RequestMetrics:
+        """The first choice's figures."""
+        return self._timelines[0].report()
+
+    async def _follow(self, index: int) -> AsyncGenerator[Delta, None]:
+        transcript, timeline = self._transcripts[index], self._timelines[index]
+        submit = self.job.submit(index)
+        try:
+            async with aclosing(self._engine.generate(submit)) as outputs:
+                async for output in outputs:
+                    if output.finish_reason == "error":
+                        timeline.finish("error", output)
+                        raise engine_error(output)
+                    stopped = transcript.stop_string is not None
+                    if output.finish_reason == "abort" and not stopped:
+                        raise unavailable(
+                            "The server is shutting down; send the request again elsewhere.", "shutting_down"
+                        )
+                    before = transcript.tokens
+                    delta = transcript.take(output)
+                    timeline.tokens(transcript.tokens - before)
+                    if delta.finish_reason is not None:
+                        timeline.finish(delta.finish_reason, output)
+                    elif transcript.stop_string is not None and not stopped:
+                        self._engine.abort([submit.request_id])
+                    yield delta
+        finally:
+            timeline.finish("abort")
+
+
+async def _merge(streams: list[AsyncGenerator[Delta, None]]) -> AsyncGenerator[Delta, None]:
+    """Items of all streams as they come; the first failure ends all of them."""
+    items: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+
+    async def pump(stream: AsyncGenerator[Delta, None]) -> None:
+        try:
+            async for item in stream:
+                items.put_nowait(item)
+            items.put_nowait(None)
+        except Exception as error:
+            items.put_nowait(error)
+
+    tasks = [asyncio.create_task(pump(stream)) for stream in streams]
+    try:
+        running = len(tasks)
+        while running:
+            item = await items.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,33 @@
+"""How many engine outputs one chunk of a stream carries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from server.transcript import Delta
+
+
+async def paced(deltas: AsyncGenerator[Delta, None], interval: int) -> AsyncGenerator[Delta, None]:
+    """Deltas joined until they show text and hold `interval` tokens; first and last ones go at once."""
+    waiting: dict[int, Delta] = {}
+    begun: set[int] = set()
+    async with aclosing(deltas):
+        async for delta in deltas:
+            held = waiting.setdefault(delta.index, delta)
+            if held is not delta:
+                held.add(delta)
+            enough = len(held.tokens) >= interval or held.index not in begun
+            if held.finish_reason is not None or (held.text and enough):
+                held.first = held.index not in begun
+                begun.add(held.index)
+                yield waiting.pop(held.index)
+
+
+async def collected(deltas: AsyncGenerator[Delta, None], choices: int) -> list[Delta]:
+    """Every choice whole, in order."""
+    whole = [Delta(index) for index in range(choices)]
+    async with aclosing(deltas):
+        async for delta in deltas:
+            whole[delta.index].add(delta)
+    return whole

@@ -1,0 +1,185 @@
+"""/v1/chat/completions, in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from engine.params import SamplingParams
+from server.errors import bad_request
+from server.protocol.completions import PromptLogprob
+from server.protocol.fields import RequestPart, ResponseModel, one_of
+from server.protocol.sampling import SamplingRequest
+from server.protocol.usage import RequestMetrics, Usage
+
+
+class TextPart(RequestPart):
+    """A text part of a message's content."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+
+
+class Message(RequestPart):
+    """One turn. Fields beyond these go to the chat template as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Annotated[str | list[TextPart] | None, one_of("a string or a list of text parts")] = None
+    name: str | None = None
+
+    def for_template(self) -> dict[str, Any]:
+        """The message as chat templates expect it: text parts joined into one string."""
+        message = self.model_dump(exclude_unset=True)
+        if isinstance(self.content, list):
+            message["content"] = "".join(part.text for part in self.content)
+        elif self.content is None:
+            message["content"] = ""
+        return message
+
+
+class ResponseFormat(RequestPart):
+    """The shape the answer must have; only plain text is supported."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+
+class ChatRequest(SamplingRequest):
+    """A chat completion request: OpenAI's fields and vLLM's extensions."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    add_special_tokens: bool | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+    @property
+    def token_limit(self) -> tuple[str, int | None]:
+        """The field that bounds the answer, and its value; max_completion_tokens is the newer name and wins."""
+        if self.max_completion_tokens is not None:
+            return "max_completion_tokens", self.max_completion_tokens
+        return "max_tokens", self.max_tokens
+
+    @property
+    def generation_prompt(self) -> bool:
+        """Whether the template opens the assistant's turn; not when the last message is to be continued."""
+        if self.add_generation_prompt is None:
+            return not self.continue_final_message
+        return self.add_generation_prompt
+
+    def params(self, max_tokens: int) -> SamplingParams:
+        """Sampling settings; top_logprobs counts only where logprobs is true."""
+        logprobs = (self.top_logprobs or 0) if self.logprobs else None
+        return self.sampling_params(max_tokens=max_tokens, logprobs=logprobs, prompt_logprobs=self.prompt_logprobs)
+
+    def refuse_unsupported(self) -> None:
+        super().refuse_unsupported()
+        if self.top_logprobs is not None and not self.logprobs:
+            raise bad_request("top_logprobs needs logprobs to be true.", "top_logprobs")
+        if self.prompt_logprobs is not None and self.stream:
+            raise bad_request("prompt_logprobs are not streamed; leave out stream.", "prompt_logprobs")
+        if self.response_format is not None and self.response_format.type != "text":
+            raise bad_request(
+                "response_format can only be text; constrained output is not supported.", "response_format"
+            )
+        if self.tools and self.tool_choice != "none":
+            raise bad_request("tools are not supported; leave them out or set tool_choice to none.", "tools")
+        if self.continue_final_message and self.add_generation_prompt:
+            raise bad_request(
+                "continue_final_message and add_generation_prompt exclude each other.", "continue_final_message"
+            )
+
+
+class TopLogprob(ResponseModel):
+    """One candidate at a position."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TopLogprob):
+    """The token that was chosen, and the most likely ones beside it."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(ResponseModel):
+    """One entry per token of the answer."""
+
+    content: list[TokenLogprob]
+
+
+class AssistantMessage(ResponseModel):
+    """The answer."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None = None
+
+
+class ChatChoice(ResponseModel):
+    """One answer. `stop_reason` is the stop string or stop token id that ended it."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+    stop_reason: int | str | None = None
+    token_ids: list[int] | None = None
+
+
+class ChatResponse(ResponseModel):
+    """A chat completion."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage | None = None
+    metrics: RequestMetrics | None = None
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
+    prompt_token_ids: list[int] | None = None
+
+
+class MessageDelta(ResponseModel):
+    """What a chunk adds to the message."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(ResponseModel):
+    """One choice's part of a chunk."""
+
+    index: int
+    delta: MessageDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+    stop_reason: int | str | None = None
+    token_ids: list[int] | None = None
+
+
+class ChatChunk(ResponseModel):
+    """One chunk of a streamed chat completion."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+    metrics: RequestMetrics | None = None
+    prompt_token_ids: list[int] | None = None

@@ -1,0 +1,44 @@
+"""POST /tokenize and /detokenize."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from server.errors import bad_request
+from server.prompts import chat_text, check_token_ids, encode
+from server.protocol.chat import ChatRequest
+from server.protocol.models import DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse
+from server.routes.bodies import JSON_BODY
+from server.routes.chat import check_template
+from server.serving import Serving
+
+router = APIRouter(tags=["tokens"])
+
+
+@router.post("/tokenize", dependencies=JSON_BODY, response_model_exclude_unset=True)
+async def tokenize(body: TokenizeRequest, request: Request) -> TokenizeResponse:
+    """Token ids of a text or a conversation."""
+    serving = Serving.of(request)
+    serving.check_model(body.model)
+    if (body.prompt is None) == (body.messages is None):
+        raise bad_request("Give either prompt or messages.", "prompt")
+    if body.messages is not None:
+        check_template(body.chat_template, serving)
+        chat = ChatRequest.model_validate(body.model_dump(include=set(ChatRequest.model_fields), exclude_unset=True))
+        text, special = chat_text(chat, serving.tokenizer), bool(body.add_special_tokens)
+    else:
+        text, special = body.prompt or "", body.add_special_tokens is not False
+    tokens = await encode(serving.tokenizer, text, special)
+    answer = TokenizeResponse(count=len(tokens), max_model_len=serving.engine.ready.max_model_len, tokens=tokens)
+    if body.return_token_strs:
+        answer.token_strs = [serving.tokenizer.token_text(token) for token in tokens]
+    return answer
+
+
+@router.post("/detokenize", dependencies=JSON_BODY)
+async def detokenize(body: DetokenizeRequest, request: Request) -> DetokenizeResponse:
+    """Text of token ids, special tokens included."""
+    serving = Serving.of(request)
+    serving.check_model(body.model)
+    check_token_ids(body.tokens, serving.engine.ready.vocab_size, "tokens")
+    return DetokenizeResponse(prompt=serving.tokenizer.decode(body.tokens, skip_special_tokens=False))

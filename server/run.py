@@ -1,0 +1,185 @@
+"""From settings to a listening server and, in time, to a clean exit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+
+from engine.client import EngineClient
+from engine.config import EngineConfig
+from engine.errors import EngineError
+from models.errors import ModelError
+from server.banner import banner
+from server.settings import ServerSettings
+from server.shutdown import StopSignals
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from models.tokenizer import Tokenizer
+
+#: how long responses may take to leave once everything has been told to end, in seconds
+FAREWELL_SECONDS = 5
+
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """The operator asked to stop before the server was up."""
+
+
+def run_server(config: EngineConfig, settings: ServerSettings) -> int:
+    """Serve until told to stop. Returns the exit code: 0 after a stop, 1 where serving was not possible."""
+    console = Console(stderr=True)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(config, settings, console))
+    except StoppedError:
+        return 0
+    except (EngineError, ModelError) as error:
+        console.print(f"[bold red]Cannot serve:[/] {error}", highlight=False, soft_wrap=True)
+        return 1
+    return 0
+
+
+async def _serve(config: EngineConfig, settings: ServerSettings, console: Console) -> None:
+    began = time.perf_counter()
+    stop = StopSignals()
+    stop.install()
+    listener = _listener(settings)
+    engine, tokenizer = await _unless_stopped(_load(config), stop)
+    try:
+        server = _http_server(settings, engine, tokenizer)
+        serving = asyncio.create_task(server.serve(sockets=[listener] if listener else None))
+        address = f"unix:{settings.uds}" if listener is None else _url(settings, listener)
+        console.print(banner(settings, config, engine.ready, address, time.perf_counter() - began))
+        await _first(serving, stop.asked.wait())
+        if not serving.done():
+            await _finish_requests(engine, server, stop, settings.shutdown_timeout, console)
+        await serving
+    finally:
+        await engine.close()
+
+
+async def _load(config: EngineConfig) -> tuple[EngineClient, Tokenizer]:
+    """The engine process, the tokenizer and the web framework, all at the same time."""
+    starting = asyncio.ensure_future(EngineClient.start(config))
+    try:
+        tokenizer = await asyncio.to_thread(_tokenizer, config.model)
+        await asyncio.to_thread(importlib.import_module, "server.app")
+        return await starting, tokenizer
+    except BaseException:
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, EngineError):
+            await (await starting).close()
+        raise
+
+
+def _tokenizer(folder: str) -> Tokenizer:
+    from models.tokenizer import Tokenizer
+
+    return Tokenizer.from_folder(Path(folder))
+
+
+def _http_server(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer) -> uvicorn.Server:
+    import uvicorn
+
+    from server.app import create_app
+
+    class Server(uvicorn.Server):
+        """Leaves signals to us."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    config = uvicorn.Config(
+        create_app(settings, engine, tokenizer),
+        uds=settings.uds,
+        log_config=None,
+        log_level="warning",
+        access_log=settings.access_log,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        ssl_keyfile=settings.ssl_keyfile,
+        ssl_certfile=settings.ssl_certfile,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=FAREWELL_SECONDS,
+    )
+    if settings.access_log:
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    return Server(config)
+
+
+async def _finish_requests(
+    engine: EngineClient, server: uvicorn.Server, stop: StopSignals, timeout: float, console: Console
+) -> None:
+    """Let requests end for `timeout` seconds or until the operator asks again; then end them and the server."""
+    gate = server.config.app.state.serving.gate  # type: ignore[union-attr]
+    if engine.in_flight:
+        console.print(
+            f"Stopping: {engine.in_flight} sequences in flight have {timeout:g} s to finish; Ctrl-C again ends them.",
+            highlight=False,
+        )
+    await _first(asyncio.ensure_future(gate.drain(timeout)), stop.urgent.wait())
+    engine.abort_all()
+    server.should_exit = True
+
+
+async def _unless_stopped(work: Awaitable[T], stop: StopSignals) -> T:
+    """The result of `work`; it is cancelled, and StoppedError raised, when the operator asks to stop."""
+    working = asyncio.ensure_future(work)
+    await _first(working, stop.asked.wait())
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    raise StoppedError
+
+
+async def _first(work: asyncio.Future[T], signal: Awaitable[object]) -> None:
+    """Wait until `work` is done or `signal` comes."""
+    waiting = asyncio.ensure_future(signal)
+    await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+def _listener(settings: ServerSettings) -> socket.socket | None:
+    """A bound socket, so that a taken port is known before the model is loaded; None where a Unix socket is wanted."""
+    if settings.uds is not None:
+        return None
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise EngineError(f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}).") from None
+    return listener
+
+
+def _url(settings: ServerSettings, listener: socket.socket) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "https" if settings.ssl_certfile else "http"
+    return f"{scheme}://{host}:{listener.getsockname()[1]}{settings.root_path}"
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop

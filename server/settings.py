@@ -1,0 +1,32 @@
+"""How the server serves; what the engine does is engine.config's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Settings of the HTTP side. Times are seconds, sizes bytes.
+
+    `model_names` are the names clients may ask for, the first being the one that is listed; `root_path` is the prefix a
+    proxy strips; `stream_interval` the least number of tokens in a chunk after the first.
+    """
+
+    model_names: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    uds: str | None = None
+    root_path: str = ""
+    ssl_keyfile: str | None = None
+    ssl_certfile: str | None = None
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 16 * 2**20
+    keep_alive: float = 15.0
+    stream_interval: int = 1
+    shutdown_timeout: float = 30.0
+    trust_request_chat_template: bool = False
+    access_log: bool = False

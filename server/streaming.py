@@ -1,0 +1,92 @@
+"""Server-sent events: chunks as they come, comments while nothing comes, failures in OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from server.disconnect import ClientGoneError, while_connected
+from server.errors import ApiError, error_response
+
+KEEP_ALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+
+logger = logging.getLogger("tidar.server")
+
+
+def event(payload: bytes) -> bytes:
+    """One SSE message holding a JSON document."""
+    return b"data: " + payload + b"\n\n"
+
+
+class EventStream(Response):
+    """Streams `chunks`, JSON documents, as server-sent events and closes them whatever happens.
+
+    Headers wait for the first chunk, so that an early failure still has its proper status; but no longer than
+    `keep_alive` seconds, which is also the longest silence before a comment keeps the connection open.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], keep_alive: float, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self._chunks = chunks
+        self._keep_alive = keep_alive
+        self._started = False
+        self._quiet = True
+        self._sending = asyncio.Lock()
+        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientGoneError):
+            await while_connected(receive, self._run(scope, receive, send))
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        heartbeat = asyncio.create_task(self._beat(send))
+        try:
+            async with aclosing(self._chunks):
+                async for chunk in self._chunks:
+                    await self._send(send, event(chunk))
+        except Exception as error:
+            heartbeat.cancel()
+            failure = _failure(error)
+            if not self._started:
+                await error_response(failure)(scope, receive, send)
+                return
+            await self._send(send, event(msgspec.json.encode(failure.body)))
+        finally:
+            heartbeat.cancel()
+        await self._send(send, DONE)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _beat(self, send: Send) -> None:
+        while True:
+            self._quiet = True
+            await asyncio.sleep(self._keep_alive)
+            if self._quiet:
+                await self._send(send, KEEP_ALIVE)
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        async with self._sending:
+            self._quiet = False
+            if not self._started:
+                self._started = True
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _failure(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    logger.error("A stream failed.", exc_info=error)
+    return ApiError(500, "The server failed on this request; its log says why.", code="internal_error")
