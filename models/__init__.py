@@ -1,0 +1,1 @@
+"""Decoders, tokenizers and checkpoints; imports neither the engine nor the server, and nothing by itself."""

@@ -60,7 +60,7 @@ def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | No
 class _Generation(Extension):
     """`{% generation %}` marks what the assistant said, for training; rendering shows its body."""
 
-    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
+    tags = {"generation"}
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)

@@ -91,7 +91,7 @@ class ModelConfig:
 
     @classmethod
     def from_folder(cls, folder: Path) -> ModelConfig:
-        """Read `folder`/config.json, and the end tokens of generation_config.json. Raises ModelError with one sentence where it cannot be used."""
+        """Read config.json, and the end tokens of generation_config.json; raises ModelError where they are no use."""
         raw = read_config(folder)
         return replace(cls.from_dict(raw), eos_token_ids=eos_token_ids(folder, raw))
 

@@ -50,36 +50,39 @@ class IncrementalDetokenizer:
 class ByteDetokenizer(IncrementalDetokenizer):
     """For byte-level vocabularies, where every token is a string of bytes and the text is their UTF-8."""
 
-    def __init__(self, token_bytes: Callable[[int], bytes], skipped: frozenset[int]) -> None:
+    def __init__(self, token_bytes: Callable[[int], bytes], skip: Callable[[int], bool]) -> None:
+        """`skip`: tokens that give no text, such as special ones."""
         super().__init__()
         self._bytes = token_bytes
-        self._skipped = skipped
+        self._skip = skip
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def _step(self, token: int) -> str:
-        return "" if token in self._skipped else self._utf8.decode(self._bytes(token))
+        return "" if self._skip(token) else self._utf8.decode(self._bytes(token))
 
     def _rest(self) -> str:
-        text = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
-        return text
+        return self._utf8.decode(b"", final=True)
 
 
 class WindowDetokenizer(IncrementalDetokenizer):
     """For vocabularies whose tokens read differently in context (SentencePiece): decodes a short window twice.
 
-    The window holds the tokens of the last piece and those since; what decoding it with the new tokens adds to
-    decoding it without them is new text.
+    The window holds the tokens of the last piece and those since; what decoding all of it adds to decoding the last
+    piece alone is new text.
     """
 
-    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+    def __init__(self, decode: Callable[[list[int]], str], skip: Callable[[int], bool]) -> None:
+        """`skip`: tokens that give no text, such as special ones; in the window they would hide the context."""
         super().__init__()
         self._decode = decode
+        self._skip = skip
         self._window: list[int] = []
         self._read = 0
         self._text = ""
 
     def _step(self, token: int) -> str:
+        if self._skip(token):
+            return ""
         self._window.append(token)
         text = self._decode(self._window)
         waiting = len(self._window) - self._read
@@ -88,8 +91,7 @@ class WindowDetokenizer(IncrementalDetokenizer):
         return self._emit(text)
 
     def _rest(self) -> str:
-        text = self._decode(self._window)
-        return self._emit(text) if len(text) > len(self._text) else ""
+        return self._emit(self._decode(self._window))
 
     def _emit(self, text: str) -> str:
         piece = text[len(self._text) :]

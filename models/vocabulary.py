@@ -1,0 +1,55 @@
+"""What single tokens of a vocabulary are worth in bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+
+import tokenizers
+
+BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Vocabulary:
+    """Token by token view of a tokenizer. `byte_level`: tokens spell bytes, one printable character each."""
+
+    def __init__(self, fast: tokenizers.Tokenizer) -> None:
+        self._fast = fast
+        added = fast.get_added_tokens_decoder()
+        self.special_ids = frozenset(token for token, entry in added.items() if entry.special)
+        state = json.loads(fast.decoder.__getstate__()) if fast.decoder is not None else {}
+        self.byte_level = state.get("type") == "ByteLevel"
+        self._bytes: dict[int, bytes] = {}
+
+    @cached_property
+    def size(self) -> int:
+        return 1 + max(self._fast.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    def holds(self, token_id: int) -> bool:
+        return token_id >= 0 and self._fast.id_to_token(token_id) is not None
+
+    def bytes_of(self, token_id: int) -> bytes:
+        """The bytes this token adds inside a text; empty for an id that stands for no token."""
+        known = self._bytes.get(token_id)
+        if known is None:
+            token = self._fast.id_to_token(token_id) if token_id >= 0 else None
+            known = self._bytes[token_id] = b"" if token is None else self._spelled(token)
+        return known
+
+    def _spelled(self, token: str) -> bytes:
+        if self.byte_level:
+            spelled = [BYTES.get(character) for character in token]
+            return token.encode() if None in spelled else bytes(byte for byte in spelled if byte is not None)
+        byte = BYTE_TOKEN.fullmatch(token)
+        return bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode()
+
+
+def _byte_characters() -> dict[str, int]:
+    """The byte-level alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and on in order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + index): byte for index, byte in enumerate(others)}
+
+
+BYTES = _byte_characters()
