@@ -79,6 +79,7 @@ class Engine:
         windows = self.scheduler.schedule(choice)
         if not windows:
             return self._publish([])
+        self.recorder.chose(choice)
         hidden = self.runner.forward(windows)
         self._score_prompts(windows, hidden)
         decided = self._resolve(windows, hidden)
@@ -125,6 +126,8 @@ class Engine:
             )
         max_len = limit if params.max_tokens is None else len(prompt) + params.max_tokens
         stops = set(params.stop_token_ids) | (set() if params.ignore_eos else set(ready.eos_token_ids))
+        if params.min_tokens and params.allowed_token_ids is not None and stops.issuperset(params.allowed_token_ids):
+            raise RequestError("min_tokens forbids every token that allowed_token_ids leaves.", "min_tokens")
         return Sequence(request, self._seed(params.seed), max_len, frozenset(stops))
 
     def _seed(self, seed: int | None) -> int:

@@ -100,7 +100,6 @@ class EngineStats(msgspec.Struct, tag=True, kw_only=True):
     accepted_per_position: list[int] = []
     acceptance_lengths: list[int] = []
     cold_steps: int = 0
-    predraft_steps: int = 0
     forwards_by_kind: dict[str, int] = {}
     draft_length: int = 1
     predraft_groups: int = 0

@@ -6,6 +6,7 @@ import time
 from collections import deque
 
 from engine.messages import EngineStats
+from engine.strategies.base import DraftChoice
 from engine.window import Window
 
 #: seconds over which tokens per second are averaged
@@ -34,6 +35,10 @@ class StatsRecorder:
         totals.forwards_by_kind[kind] = totals.forwards_by_kind.get(kind, 0) + 1
         self._recent.append((now, tokens))
         self._forget(now)
+
+    def chose(self, choice: DraftChoice) -> None:
+        """The policy's setting for the step."""
+        self.totals.draft_length, self.totals.predraft_groups = choice.draft_length, len(choice.groups)
 
     def prefill(self, tokens: int) -> None:
         """So many prompt tokens went through the model."""

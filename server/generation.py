@@ -14,7 +14,7 @@ import msgspec
 from engine.client import EngineClient
 from engine.messages import Submit
 from engine.params import SamplingParams
-from models.tokenizer import IncrementalDetokenizer, Tokenizer
+from models.tokenizer import Tokenizer
 from server.errors import engine_error, unavailable
 from server.metrics import ServerMetrics
 from server.prompts import Prompt
@@ -75,7 +75,7 @@ class Generation:
         self._engine = engine
         self._timelines = [Timeline(metrics, job.arrived) for _ in range(job.sequences)]
         self._transcripts = [
-            Transcript(index, IncrementalDetokenizer(tokenizer, job.skip_special_tokens), job.stopping, job.only_scores)
+            Transcript(index, tokenizer.detokenizer(job.skip_special_tokens), job.stopping, job.only_scores)
             for index in range(job.sequences)
         ]
 

@@ -8,9 +8,10 @@ from engine.errors import RequestError
 from engine.messages import Ready
 from engine.params import SamplingParams
 from models.tokenizer import Tokenizer
+from server.conversation import chat_prompt
 from server.errors import bad_request
 from server.generation import Job
-from server.prompts import chat_prompt, completion_prompts, room, truncate
+from server.prompts import completion_prompts, room, truncate
 from server.protocol.chat import ChatRequest
 from server.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest
 from server.protocol.sampling import SamplingRequest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.messages import TokenLogprobs
-from models.tokenizer import IncrementalDetokenizer, Tokenizer
+from models.tokenizer import Tokenizer
 from server.protocol.chat import ChatLogprobs, TokenLogprob, TopLogprob
 from server.protocol.completions import CompletionLogprobs, PromptLogprob
 from server.transcript import Token
@@ -29,7 +29,7 @@ def echoed_tokens(
     tokenizer: Tokenizer, prompt: list[int], logprobs: list[TokenLogprobs | None], skip_special_tokens: bool
 ) -> list[Token]:
     """The prompt as if it had been generated: the first token has no log-probability."""
-    detokenizer = IncrementalDetokenizer(tokenizer, skip_special_tokens)
+    detokenizer = tokenizer.detokenizer(skip_special_tokens)
     tokens, length = [], 0
     for token, entry in zip(prompt, logprobs, strict=True):
         tokens.append(Token(token, length, entry))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from models.errors import ModelError
+from models.errors import PromptError
 from models.tokenizer import Tokenizer
 from server.errors import bad_request
-from server.protocol.chat import ChatRequest
 from server.protocol.completions import CompletionRequest
 
 #: longer texts are tokenised in a thread, so that other streams go on meanwhile
@@ -23,11 +22,14 @@ class Prompt:
     text: str | None = None
 
 
-async def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool) -> list[int]:
-    """Token ids of `text`, without holding up the event loop for long."""
-    if len(text) <= INLINE_CHARACTERS:
-        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
-    return await asyncio.to_thread(tokenizer.encode, text, add_special_tokens=add_special_tokens)
+async def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool, param: str) -> list[int]:
+    """Token ids of `text`, without holding up the event loop for long. Raises a 400 for text that is no Unicode."""
+    try:
+        if len(text) <= INLINE_CHARACTERS:
+            return tokenizer.encode(text, add_special_tokens)
+        return await asyncio.to_thread(tokenizer.encode, text, add_special_tokens)
+    except PromptError as error:
+        raise bad_request(str(error), param) from None
 
 
 async def completion_prompts(request: CompletionRequest, tokenizer: Tokenizer, vocab_size: int) -> list[Prompt]:
@@ -36,7 +38,7 @@ async def completion_prompts(request: CompletionRequest, tokenizer: Tokenizer, v
     prompts = []
     for given in _prompt_list(request.prompt):
         if isinstance(given, str):
-            prompt = Prompt(await encode(tokenizer, given, special), given)
+            prompt = Prompt(await encode(tokenizer, given, special, "prompt"), given)
         else:
             check_token_ids(given, vocab_size, "prompt")
             prompt = Prompt(given)
@@ -44,28 +46,6 @@ async def completion_prompts(request: CompletionRequest, tokenizer: Tokenizer, v
             raise bad_request("The prompt is empty; give at least one token.", "prompt")
         prompts.append(prompt)
     return prompts
-
-
-async def chat_prompt(request: ChatRequest, tokenizer: Tokenizer) -> Prompt:
-    """The conversation as the chat template writes it. Raises a 400 where the template refuses it."""
-    token_ids = await encode(tokenizer, chat_text(request, tokenizer), bool(request.add_special_tokens))
-    if not token_ids:
-        raise bad_request("The chat template made an empty prompt of these messages.", "messages")
-    return Prompt(token_ids)
-
-
-def chat_text(request: ChatRequest, tokenizer: Tokenizer) -> str:
-    """The conversation as text. Raises a 400 where there is no template or it refuses the messages."""
-    try:
-        return tokenizer.apply_chat_template(
-            [message.for_template() for message in request.messages],
-            chat_template=request.chat_template,
-            add_generation_prompt=request.generation_prompt,
-            continue_final_message=bool(request.continue_final_message),
-            **(request.chat_template_kwargs or {}),
-        )
-    except ModelError as error:
-        raise bad_request(str(error), "messages") from None
 
 
 def check_token_ids(token_ids: list[int], vocab_size: int, param: str) -> None:
@@ -129,5 +109,5 @@ def _prompt_list(prompt: str | list[str] | list[int] | list[list[int]]) -> list[
     if not prompt:
         raise bad_request("The prompt is an empty list; give text or token ids.", "prompt")
     if isinstance(prompt[0], int):
-        return [prompt]  # type: ignore[list-item]
-    return list(prompt)  # type: ignore[arg-type]
+        return [prompt]
+    return list(prompt)

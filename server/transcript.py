@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engine.messages import Output, TokenLogprobs
-from models.tokenizer import IncrementalDetokenizer
+from models.detokenizer import IncrementalDetokenizer
 from server.stop_strings import StopMatcher
 
 

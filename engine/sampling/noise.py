@@ -21,7 +21,8 @@ class GumbelNoise:
         low, high = _keys(seeds, positions)
         bits = self._tokens ^ low[:, None]
         bits = _mix(bits.bitwise_xor_(bits >> 16 & 0xFFFF).add_(high[:, None]))
-        uniform = (bits.to(dtype) + (2**31 + 0.5)) * 2.0**-32
+        # 31 bits, since a float rounds words of 32 to 0 now and then, which would be infinite noise
+        uniform = bits.bitwise_and_(0x7FFFFFFF).to(dtype).add_(0.5).mul_(2.0**-31)
         # log1p(-u) keeps full precision where it matters, at the small exponentials that win the argmax.
         return torch.log1p(-uniform.clamp_(max=1 - 2.0**-24)).neg_().log_().neg_()
 

@@ -71,13 +71,6 @@ class ChatRequest(SamplingRequest):
             return "max_completion_tokens", self.max_completion_tokens
         return "max_tokens", self.max_tokens
 
-    @property
-    def generation_prompt(self) -> bool:
-        """Whether the template opens the assistant's turn; not when the last message is to be continued."""
-        if self.add_generation_prompt is None:
-            return not self.continue_final_message
-        return self.add_generation_prompt
-
     def params(self, max_tokens: int) -> SamplingParams:
         """Sampling settings; top_logprobs counts only where logprobs is true."""
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
@@ -95,10 +88,6 @@ class ChatRequest(SamplingRequest):
             )
         if self.tools and self.tool_choice != "none":
             raise bad_request("tools are not supported; leave them out or set tool_choice to none.", "tools")
-        if self.continue_final_message and self.add_generation_prompt:
-            raise bad_request(
-                "continue_final_message and add_generation_prompt exclude each other.", "continue_final_message"
-            )
 
 
 class TopLogprob(ResponseModel):

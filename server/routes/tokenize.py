@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from server.conversation import chat_text
 from server.errors import bad_request
-from server.prompts import chat_text, check_token_ids, encode
-from server.protocol.chat import ChatRequest
+from server.prompts import check_token_ids, encode
 from server.protocol.models import DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse
 from server.routes.bodies import JSON_BODY
 from server.routes.chat import check_template
@@ -20,15 +20,14 @@ async def tokenize(body: TokenizeRequest, request: Request) -> TokenizeResponse:
     """Token ids of a text or a conversation."""
     serving = Serving.of(request)
     serving.check_model(body.model)
-    if (body.prompt is None) == (body.messages is None):
+    if (body.prompt is None) != bool(body.messages):
         raise bad_request("Give either prompt or messages.", "prompt")
-    if body.messages is not None:
+    if body.messages:
         check_template(body.chat_template, serving)
-        chat = ChatRequest.model_validate(body.model_dump(include=set(ChatRequest.model_fields), exclude_unset=True))
-        text, special = chat_text(chat, serving.tokenizer), bool(body.add_special_tokens)
+        text = chat_text(body, serving.tokenizer)
+        tokens = await encode(serving.tokenizer, text, bool(body.add_special_tokens), "messages")
     else:
-        text, special = body.prompt or "", body.add_special_tokens is not False
-    tokens = await encode(serving.tokenizer, text, special)
+        tokens = await encode(serving.tokenizer, body.prompt or "", body.add_special_tokens is not False, "prompt")
     answer = TokenizeResponse(count=len(tokens), max_model_len=serving.engine.ready.max_model_len, tokens=tokens)
     if body.return_token_strs:
         answer.token_strs = [serving.tokenizer.token_text(token) for token in tokens]

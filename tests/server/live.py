@@ -15,6 +15,8 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 90.0
+#: gauges that are zero when nothing is held
+LOAD = ("tidar:num_requests_running", "tidar:num_requests_waiting", "tidar:kv_cache_usage_perc")
 
 
 def free_port() -> int:
@@ -34,6 +36,7 @@ class LiveServer:
         self._command = [sys.executable, "-m", "server.cli", "serve", str(model), "--port", str(self.port)]
         self._command += ["--threads", "1", "--dtype", "float64", *flags]
         self._env = {**os.environ, **(env or {})}
+        self.client = httpx.Client(base_url=self.url, timeout=60)
 
     def __enter__(self) -> LiveServer:
         with self._log.open("wb") as log:
@@ -44,6 +47,7 @@ class LiveServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.client.close()
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -57,10 +61,10 @@ class LiveServer:
         return self._log.read_text(errors="replace")
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=60, **options)
+        return self.client.get(path, **options)
 
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60, **options)
+        return self.client.post(path, json=body, **options)
 
     def complete(self, **fields: Any) -> dict[str, Any]:
         """A completion that has to succeed."""
@@ -109,9 +113,7 @@ class LiveServer:
 
         def idle() -> bool:
             samples = self.metrics()
-            return not any(
-                samples[f"tidar:{name}"] for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
-            )
+            return not any(samples[name] for name in LOAD)
 
         self.wait_until(idle, seconds)
 

@@ -64,7 +64,9 @@ def test_the_assistants_own_last_message_can_be_continued(server: LiveServer, to
     assert written == "<|im_start|>user\nCount.<|im_end|>\n<|im_start|>assistant\none, two"
 
 
-def test_without_a_generation_prompt_the_assistants_turn_is_not_opened(server: LiveServer, tokenizer: Tokenizer) -> None:
+def test_without_a_generation_prompt_the_assistants_turn_is_not_opened(
+    server: LiveServer, tokenizer: Tokenizer
+) -> None:
     answer = server.chat(messages=MESSAGES, max_tokens=1, add_generation_prompt=False, return_token_ids=True)
     written = tokenizer.decode(answer["prompt_token_ids"], skip_special_tokens=False)
     assert written == WRITTEN.removesuffix("<|im_start|>assistant\n")

@@ -58,7 +58,9 @@ def test_echoed_prompts_are_scored_as_the_same_tokens_would_be_if_generated(
     assert scored["choices"][0]["finish_reason"] == "length"
 
 
-def test_echo_with_generation_scores_prompt_and_completion_in_one_list(server: LiveServer, tokenizer: Tokenizer) -> None:
+def test_echo_with_generation_scores_prompt_and_completion_in_one_list(
+    server: LiveServer, tokenizer: Tokenizer
+) -> None:
     choice = server.complete(prompt=PROMPT, **LIVELY, echo=True, logprobs=1)["choices"][0]
     logprobs = choice["logprobs"]
     assert len(logprobs["tokens"]) == len(tokenizer.encode(PROMPT)) + LIVELY["max_tokens"]
@@ -77,7 +79,9 @@ def test_prompt_logprobs_have_vllms_shape(server: LiveServer, tokenizer: Tokeniz
 
 def test_chat_logprobs_have_openais_shape(server: LiveServer) -> None:
     messages = [{"role": "user", "content": "hi"}]
-    choice = server.chat(messages=messages, **LIVELY, logprobs=True, top_logprobs=2, return_token_ids=True)["choices"][0]
+    choice = server.chat(messages=messages, **LIVELY, logprobs=True, top_logprobs=2, return_token_ids=True)["choices"][
+        0
+    ]
     content = choice["logprobs"]["content"]
     assert len(content) == len(choice["token_ids"])
     for entry in content:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from engine.messages import Output, TokenLogprobs
-from models.tokenizer import IncrementalDetokenizer, Tokenizer
+from models.tokenizer import Tokenizer
 from server.transcript import Delta, Stopping, Transcript
 
 TEXT = "def add(a, b):\n    return a + b\n\ndef später(x):\n    return '€' * x\n"
@@ -37,7 +37,7 @@ def read(
 ) -> Delta:
     """Everything the transcript shows of these outputs; as in serving, an abort follows a stop string."""
     stopping = Stopping(list(strings), list(token_ids), keep, min_tokens)
-    transcript = Transcript(0, IncrementalDetokenizer(tokenizer, skip_special_tokens=True), stopping)
+    transcript = Transcript(0, tokenizer.detokenizer(), stopping)
     whole = Delta(0)
     for output in arriving:
         whole.add(transcript.take(output))

@@ -12,7 +12,7 @@ from engine.errors import RequestError
 from engine.messages import Submit
 from engine.params import SamplingParams
 from tests.engine.drive import Done, endings, make_engine, request, run
-from tests.engine.tiny import CONTEXT, VOCAB
+from tests.engine.tiny import CONTEXT, EOS, VOCAB
 from tests.engine.workload import prompts, workload
 
 INF, NAN = float("inf"), float("nan")
@@ -43,6 +43,7 @@ MALFORMED: list[tuple[str, list[int], dict[str, Any]]] = [
     ("frequency_penalty", [5], {"frequency_penalty": NAN}),
     ("logit_bias", [5], {"logit_bias": {VOCAB: 1.0}}),
     ("logit_bias", [5], {"logit_bias": {5: INF}}),
+    ("min_tokens", [5], {"min_tokens": 1, "allowed_token_ids": [EOS, 9], "stop_token_ids": [9]}),
     ("allowed_token_ids", [5], {"allowed_token_ids": []}),
     ("allowed_token_ids", [5], {"allowed_token_ids": [-1]}),
     ("stop_token_ids", [5], {"stop_token_ids": [VOCAB]}),
