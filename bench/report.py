@@ -29,7 +29,8 @@ def print_table(title: str, measurements: list[Measurement], peer: dict[str, flo
         "accepted at 1, 2, …",
         "rows",
         "step ms",
-        "same as AR",
+        "× AR step",
+        "= AR",
     )
     for column in columns:
         table.add_column(column, justify="left" if column == "setting" else "right", no_wrap=True)
@@ -46,10 +47,11 @@ def print_table(title: str, measurements: list[Measurement], peer: dict[str, flo
             " ".join(f"{share:.2f}" for share in acceptance(m)) or "–",
             str(rows),
             f"{seconds * 1e3:.2f}",
+            f"{seconds / baseline.step_time()[1]:.2f}",
             f"{same_outputs(m, baseline)}/{len(m.outputs)}",
         )
     for name, rate in (peer or {}).items():
-        table.add_row("1", name, f"{rate:.0f}", "", f"{rate / measurements[0].rate:.2f}", "1.00", "–", "1", "", "")
+        table.add_row("1", name, f"{rate:.0f}", "", f"{rate / measurements[0].rate:.2f}", "1.00", "–", "1", "", "", "")
     Console(width=None if Console().is_terminal else 140).print(table)
 
 
@@ -87,6 +89,7 @@ def _as_dict(m: Measurement, baseline: Measurement) -> dict[str, Any]:
         "tokens_per_second": m.rate,
         "tokens_per_second_each": m.rates,
         "speed_up_over_ar": m.rate / baseline.rate,
+        "step_time_over_ar": m.step_time()[1] / baseline.step_time()[1],
         "tokens_per_forward": m.tokens_per_forward,
         "accepted_per_position": acceptance(m),
         "cold_steps": m.cold_steps,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -94,6 +96,7 @@ class Engine:
         totals.waiting = len(self.scheduler.waiting)
         totals.pages_total, totals.pages_used = pool.num_pages, pool.used
         totals.tokens_per_second = self.recorder.tokens_per_second()
+        totals.resident_bytes = _resident_bytes()
         totals.preemptions = self.scheduler.preemptions
         totals.prefix_cache_queries = self.scheduler.prefix_queries
         totals.prefix_cache_hits = self.scheduler.prefix_hits
@@ -237,3 +240,11 @@ def _broken(logits: Tensor) -> set[int]:
         return set()
     bad = ~torch.isfinite(logits).all(-1)
     return set(bad.nonzero().flatten().tolist())
+
+
+def _resident_bytes() -> int:
+    """Memory this process holds in RAM; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

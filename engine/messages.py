@@ -104,6 +104,7 @@ class EngineStats(msgspec.Struct, tag=True, kw_only=True):
     draft_length: int = 1
     predraft_groups: int = 0
     last_step_time: float = 0.0
+    resident_bytes: int = 0
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -35,8 +35,9 @@ class ChatTemplate:
         given = {"tools": None, "documents": None, **self._special_tokens, **variables}
         try:
             return self._template.render(messages=messages, add_generation_prompt=add_generation_prompt, **given)
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
-            raise PromptError(f"The chat template does not take these messages: {str(error).rstrip('.')}.") from None
+        except Exception as error:  # a template calls methods of what it is given, and they raise what they like
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise PromptError(f"The chat template does not take these messages ({reason}).") from None
 
 
 def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:

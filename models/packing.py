@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from models.decoder import Decoder, Layer, RMSNorm
 from models.linear import Linear
 
-#: up to so many elements a weight also keeps its [in, out] form for single rows, where oneDNN's call costs more than it
-SMALL = 2**18
+#: up to so many elements a weight also keeps its [in, out] form for single rows, where oneDNN's call costs more than
+#: the sum: measured on one and two AVX-512 threads
+SMALL = 2**19
 
 
 def pack_for_cpu(decoder: Decoder) -> None:
     """Replace the decoder's layers by faster ones for inference, in place; afterwards it cannot be saved or trained.
 
     Does nothing where oneDNN or the dtype does not allow it. Each weight is freed once it is packed, so memory does
-    not double; small weights (see SMALL) and a tied embedding exist twice.
+    not double; only small weights (see SMALL) and a tied embedding exist twice.
     """
     if not _can_pack(decoder):
         return
@@ -35,7 +36,8 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self.small = weight if weight.numel() <= SMALL else None
+        # a transposed view, as of a tied embedding, is no faster than the packed form
+        self.small = weight if weight.numel() <= SMALL and weight.is_contiguous() else None
         self.bias = bias
         # the row count is a hint that makes no measurable difference here
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.t().contiguous(), 16)

@@ -13,7 +13,7 @@ from models.chat_template import ChatTemplate, find_template
 from models.detokenizer import ByteDetokenizer, IncrementalDetokenizer, WindowDetokenizer
 from models.errors import ModelError, PromptError
 from models.folder import eos_token_ids, read_object
-from models.vocabulary import Vocabulary
+from models.vocabulary import Spelling, Vocabulary
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
@@ -85,8 +85,8 @@ class Tokenizer:
         def skip(token: int) -> bool:
             return (skip_special_tokens and token in self.special_ids) or not self.vocabulary.holds(token)
 
-        if self.vocabulary.byte_level:
-            return ByteDetokenizer(self.token_bytes, skip)
+        if self.vocabulary.spelling is not Spelling.OTHER:
+            return ByteDetokenizer(self.token_bytes, skip, self.vocabulary.strips_space)
         return WindowDetokenizer(lambda ids: self.decode(ids, skip_special_tokens), skip)
 
     def token_id(self, token: str) -> int | None:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import json
 import re
+from enum import Enum
 from functools import cached_property
+from typing import Any
 
 import tokenizers
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
+class Spelling(Enum):
+    """How a vocabulary writes its tokens."""
+
+    BYTES = "one printable character per byte (GPT-2, Llama 3, Qwen)"
+    SENTENCEPIECE = "text with ▁ for a space, and <0x0A> for single bytes (Llama 2, Mistral)"
+    OTHER = "only the tokenizer itself can tell"
+
+
 class Vocabulary:
-    """Token by token view of a tokenizer. `byte_level`: tokens spell bytes, one printable character each."""
+    """Token by token view of a tokenizer."""
 
     def __init__(self, fast: tokenizers.Tokenizer) -> None:
         self._fast = fast
         added = fast.get_added_tokens_decoder()
         self.special_ids = frozenset(token for token, entry in added.items() if entry.special)
-        state = json.loads(fast.decoder.__getstate__()) if fast.decoder is not None else {}
-        self.byte_level = state.get("type") == "ByteLevel"
+        steps = _decoding(fast)
+        self.spelling = _spelling(steps)
+        #: a text loses the space it starts with
+        self.strips_space = any(step["type"] == "Strip" for step in steps)
         self._bytes: dict[int, bytes] = {}
 
     @cached_property
@@ -38,11 +50,34 @@ class Vocabulary:
         return known
 
     def _spelled(self, token: str) -> bytes:
-        if self.byte_level:
+        if self.spelling is Spelling.BYTES:
             spelled = [BYTES.get(character) for character in token]
             return token.encode() if None in spelled else bytes(byte for byte in spelled if byte is not None)
         byte = BYTE_TOKEN.fullmatch(token)
         return bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode()
+
+
+def _decoding(fast: tokenizers.Tokenizer) -> list[dict[str, Any]]:
+    """The steps by which the tokenizer makes text of tokens, as tokenizer.json describes them."""
+    if fast.decoder is None:
+        return []
+    state = json.loads(fast.decoder.__getstate__())
+    steps: list[dict[str, Any]] = state["decoders"] if state["type"] == "Sequence" else [state]
+    return steps
+
+
+def _spelling(steps: list[dict[str, Any]]) -> Spelling:
+    if [step["type"] for step in steps if step["type"] != "Fuse"] == ["ByteLevel"]:
+        return Spelling.BYTES
+    known = (
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    )
+    if known[0] in steps and known[1] in steps and all(step in known for step in steps):
+        return Spelling.SENTENCEPIECE
+    return Spelling.OTHER
 
 
 def _byte_characters() -> dict[str, int]:

@@ -23,6 +23,7 @@ def create_app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokeni
         version=VERSION,
         description="OpenAI-compatible inference with several exact tokens per forward.",
         root_path=settings.root_path,
+        redirect_slashes=False,
     )
     app.state.serving = Serving(settings, engine, tokenizer)
     for routes in (completions, chat, models, tokenize, health):

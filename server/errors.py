@@ -24,7 +24,7 @@ TYPES = {
 }
 #: union branches and validators name themselves in pydantic's locations; a client's fields look like this
 FIELD_NAME = re.compile(r"[A-Za-z_]\w*")
-BRANCH_NAMES = {"str", "int", "float", "bool", "list", "dict", "model", "none"}
+BRANCH_NAMES = {"str", "int", "float", "bool", "list", "dict", "none"}
 
 
 class ApiError(HTTPException):
@@ -86,6 +86,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ApiError):
         return error_response(error)
     message = {
+        400: "The body cannot be read as JSON.",
         404: f"There is no {request.url.path} here; /docs lists what there is.",
         405: f"{request.url.path} does not answer {request.method}.",
     }.get(error.status_code, str(error.detail))

@@ -49,6 +49,9 @@ class Exposition(Collector):
         used = stats.pages_used / stats.pages_total if stats.pages_total else 0.0
         yield self._gauge("kv_cache_usage_perc", "Share of KV cache pages in use, 0 to 1.", used)
         yield self._gauge("kv_cache_pages", "KV cache pages in all.", stats.pages_total)
+        yield self._gauge(
+            "engine_resident_memory_bytes", "Memory the engine process holds in RAM.", stats.resident_bytes
+        )
         yield self._gauge("engine_healthy", "1 while the engine process is up and loaded.", float(self._engine.healthy))
         yield self._counter("engine_restarts", "Times the engine process was started again.", self._engine.restarts)
         yield self._counter("num_preemptions", "Sequences sent back to wait for want of pages.", stats.preemptions)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable
 
+PROBED_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+PROBE_SECONDS = 1.0
+REPEATS = 3
 #: weight of a new observation; small, since steps are noisy
 LEARNING_RATE = 0.05
 
@@ -17,12 +21,22 @@ class StepCost:
         self.seconds = seconds
 
     @classmethod
-    def measure(cls, max_rows: int, step: Callable[[int], float], repeats: int = 5) -> StepCost:
-        """Time `step(rows) -> seconds` at powers of two up to max_rows; the median of a few repeats each."""
-        rows = [1, 2, 4, 8, 16, 32, 64, 128, 256]
-        rows = [n for n in rows if n <= max_rows]
-        step(rows[-1])
-        return cls(rows, [sorted(step(n) for _ in range(repeats))[repeats // 2] for n in rows])
+    def measure(cls, max_rows: int, step: Callable[[int], float]) -> StepCost:
+        """Time `step(rows) -> seconds` at powers of two up to max_rows, within about PROBE_SECONDS in all.
+
+        The least of a few repeats counts, since whatever else the machine does only adds. On a busy machine larger
+        steps stay unmeasured and are taken to cost in proportion; observed steps correct them.
+        """
+        started = time.perf_counter()
+        step(1)
+        rows: list[int] = []
+        seconds: list[float] = []
+        for count in PROBED_ROWS:
+            if count > max_rows or (len(rows) > 1 and time.perf_counter() - started > PROBE_SECONDS):
+                break
+            rows.append(count)
+            seconds.append(min(step(count) for _ in range(REPEATS)))
+        return cls(rows, seconds)
 
     def __call__(self, rows: int) -> float:
         """Seconds for a step of so many rows; beyond the measured range it grows in proportion."""

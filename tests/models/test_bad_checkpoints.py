@@ -147,23 +147,21 @@ def _header_of(header: bytes) -> Callable[[bytes], bytes]:
     return lambda data: struct.pack("<Q", len(header)) + header
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _cut,
-        lambda data: data[:-1],
-        lambda data: data[:100],
-        lambda data: data[:5],
-        lambda data: b"",
-        lambda data: data + b"\x00" * 64,
-        _longer_header,
-        _header_of(b"not json"),
-        _header_of(b'{"a": {"dtype": "F32", "shape": [1000000000000], "data_offsets": [0, 4]}}'),
-        _header_of(b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 400]}}'),
-    ],
-    ids=["half", "one byte short", "in the header", "in the length", "empty", "too long", "header length lies"]
-    + ["header is no json", "shape lies", "offsets lie"],
-)
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "half": _cut,
+    "one byte short": lambda data: data[:-1],
+    "ends in the header": lambda data: data[:100],
+    "ends in the length": lambda data: data[:5],
+    "empty": lambda data: b"",
+    "too long": lambda data: data + b"\x00" * 64,
+    "header length lies": _longer_header,
+    "header is no json": _header_of(b"not json"),
+    "shape lies": _header_of(b'{"a": {"dtype": "F32", "shape": [1000000000000], "data_offsets": [0, 4]}}'),
+    "offsets lie": _header_of(b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 400]}}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_weights(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(damage(path.read_bytes()))

@@ -39,7 +39,7 @@ def byte_level() -> Tokenizer:
 
 
 def sentencepiece() -> Tokenizer:
-    """Like Llama 2 and Mistral: ▁ for spaces, one put in front of the text, and bytes for what is not in the vocabulary."""
+    """Like Llama 2 and Mistral: ▁ for spaces, one before the text, and bytes for what the vocabulary lacks."""
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     trained.train_from_iterator(
@@ -56,6 +56,15 @@ def sentencepiece() -> Tokenizer:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return tokenizer
+
+
+def word_pieces() -> Tokenizer:
+    """Like BERT: words, and pieces marked ## that join the word before; its decoder puts the spaces in."""
+    words = ["[UNK]", "def", "add", "##s", "##ing", "return", "the", "fox", "##es", ",", "!"]
+    tokenizer = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece(cleanup=False)
     return tokenizer
 
 

@@ -28,15 +28,16 @@ def free_port() -> int:
 class LiveServer:
     """Use as a context manager: ready on entry, gone on exit. `log` is what it printed."""
 
-    def __init__(self, model: Path, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, model: Path, *flags: str, env: dict[str, str] | None = None, **client: Any) -> None:
+        """`flags` go to `tidar serve`, `client` to the httpx client."""
         self.model = model
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if '--ssl-certfile' in flags else ''}://127.0.0.1:{self.port}"
         self._log = model.parent / f"serve-{self.port}.log"
         self._command = [sys.executable, "-m", "server.cli", "serve", str(model), "--port", str(self.port)]
         self._command += ["--threads", "1", "--dtype", "float64", *flags]
         self._env = {**os.environ, **(env or {})}
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = httpx.Client(base_url=self.url, timeout=60, **client)
 
     def __enter__(self) -> LiveServer:
         with self._log.open("wb") as log:

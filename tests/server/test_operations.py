@@ -10,23 +10,48 @@ from models.tokenizer import Tokenizer
 from tests.server.live import LiveServer
 from tests.server.sse import stream
 
-NAMES = """
-tidar:num_requests_running tidar:num_requests_waiting tidar:kv_cache_usage_perc tidar:kv_cache_pages
-tidar:engine_healthy tidar:engine_restarts_total tidar:num_preemptions_total
-tidar:prefix_cache_queries_total tidar:prefix_cache_hits_total tidar:prompt_tokens_total tidar:generation_tokens_total
-tidar:tokens_per_second tidar:tokens_per_forward tidar:acceptance_rate
-tidar:draft_tokens_total tidar:accepted_tokens_total tidar:accepted_tokens_per_position_total{position="0"}
-tidar:acceptance_length_bucket{le="1.0"} tidar:acceptance_length_bucket{le="4.0"} tidar:acceptance_length_count
-tidar:cold_steps_total tidar:chosen_draft_length tidar:chosen_predrafts
-tidar:request_success_total{finished_reason="stop"} tidar:request_success_total{finished_reason="length"}
-tidar:request_success_total{finished_reason="abort"} tidar:request_success_total{finished_reason="error"}
-tidar:time_to_first_token_seconds_count tidar:inter_token_latency_seconds_sum
-tidar:e2e_request_latency_seconds_bucket{le="+Inf"} tidar:request_queue_time_seconds_count
-tidar:time_to_first_token_seconds_bucket{le="0.005"} tidar:inter_token_latency_seconds_bucket{le="0.001"}
-tidar:steps_total tidar:step_seconds_total tidar:forwards_total{kind="decode"}
-vllm:spec_decode_num_drafts_total vllm:spec_decode_num_draft_tokens_total
-vllm:spec_decode_num_accepted_tokens_total vllm:spec_decode_num_accepted_tokens_per_pos_total{position="0"}
-""".split()
+NAMES = [
+    "tidar:num_requests_running",
+    "tidar:num_requests_waiting",
+    "tidar:kv_cache_usage_perc",
+    "tidar:kv_cache_pages",
+    "tidar:engine_healthy",
+    "tidar:engine_restarts_total",
+    "tidar:num_preemptions_total",
+    "tidar:prefix_cache_queries_total",
+    "tidar:prefix_cache_hits_total",
+    "tidar:prompt_tokens_total",
+    "tidar:generation_tokens_total",
+    "tidar:tokens_per_second",
+    "tidar:tokens_per_forward",
+    "tidar:acceptance_rate",
+    "tidar:draft_tokens_total",
+    "tidar:accepted_tokens_total",
+    'tidar:accepted_tokens_per_position_total{position="0"}',
+    'tidar:acceptance_length_bucket{le="1.0"}',
+    'tidar:acceptance_length_bucket{le="4.0"}',
+    "tidar:acceptance_length_count",
+    "tidar:cold_steps_total",
+    "tidar:chosen_draft_length",
+    "tidar:chosen_predrafts",
+    'tidar:request_success_total{finished_reason="stop"}',
+    'tidar:request_success_total{finished_reason="length"}',
+    'tidar:request_success_total{finished_reason="abort"}',
+    'tidar:request_success_total{finished_reason="error"}',
+    "tidar:time_to_first_token_seconds_count",
+    "tidar:inter_token_latency_seconds_sum",
+    'tidar:e2e_request_latency_seconds_bucket{le="+Inf"}',
+    "tidar:request_queue_time_seconds_count",
+    'tidar:time_to_first_token_seconds_bucket{le="0.005"}',
+    'tidar:inter_token_latency_seconds_bucket{le="0.001"}',
+    "tidar:steps_total",
+    "tidar:step_seconds_total",
+    'tidar:forwards_total{kind="decode"}',
+    "vllm:spec_decode_num_drafts_total",
+    "vllm:spec_decode_num_draft_tokens_total",
+    "vllm:spec_decode_num_accepted_tokens_total",
+    'vllm:spec_decode_num_accepted_tokens_per_pos_total{position="0"}',
+]
 
 
 @pytest.fixture(scope="module")

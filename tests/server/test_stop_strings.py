@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,7 +58,7 @@ def test_a_stop_string_that_overlaps_its_own_beginning_is_found() -> None:
 @given(text=TEXTS, stops=STOPS, cuts=st.lists(st.integers(0, 40)), include=st.booleans())
 def test_how_the_text_is_divided_changes_nothing(text: str, stops: list[str], cuts: list[int], include: bool) -> None:
     edges = [0, *sorted(cut for cut in cuts if cut <= len(text)), len(text)]
-    pieces = [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [text[start:end] for start, end in pairwise(edges)]
     assert read(stops, pieces, include) == read(stops, list(text), include)
 
 

@@ -121,4 +121,3 @@ def uniform(noise: Tensor) -> Tensor:
 
 def correlation(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack((a.flatten(), b.flatten())))[0, 1])
-
