@@ -14,7 +14,7 @@ ROWS_PER_CALL = 128
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """How positions 0..length-1 are cut into draft blocks of `draft_length`; the first one is `offset` long if not 0."""
+    """How positions 0..length-1 are cut into blocks of `draft_length`; the first is `offset` long if that is not 0."""
 
     length: int
     draft_length: int
@@ -52,7 +52,8 @@ class CausalAttention:
         return _tokens_first(F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True))
 
     def _heads_first(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (self.batch, self.length)).transpose(1, 2)
+        heads_first: Tensor = x.unflatten(0, (self.batch, self.length)).transpose(1, 2)
+        return heads_first
 
 
 class DoubledAttention:
@@ -97,7 +98,7 @@ def _runs(layout: BlockLayout) -> list[tuple[int, int]]:
 
 
 def _run_mask(layout: BlockLayout, first: int, last: int) -> Tensor:
-    """bool [last - first, last + (last - first)]: the mask half's rows first..last-1, without the columns nobody sees."""
+    """bool [last - first, 2 · last - first]: the mask half's rows first..last-1, without the columns nobody sees."""
     starts = layout.starts()
     rows = starts[first:last, None]
     return torch.cat([rows > torch.arange(last)[None, :], rows == starts[None, first:last]], 1)

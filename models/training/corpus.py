@@ -1,4 +1,4 @@
-"""From the data list to documents: fetch packages, keep the sources worth learning from, split off the held-out ones."""
+"""From the data list to documents: fetch packages, keep the sources worth learning from, hold some packages out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class DataList:
 
 
 def prepare_corpus(folder: Path, data: DataList, seed: int = 0) -> None:
-    """Fetch what is missing into `folder`/downloads and write train.jsonl and held_out.jsonl, {"package", "text"} a line.
+    """Fetch what is missing into `folder`/downloads; write train.jsonl and held_out.jsonl, {"package", "text"} a line.
 
     Raises ModelError where a package cannot be fetched.
     """

@@ -13,7 +13,14 @@ from models.training.chat_pairs import chat_pairs
 from models.training.corpus import DATA_LIST, DataList, prepare_corpus, read_documents
 from models.training.dataset import write_tokens
 from models.training.settings import ModelShape
-from models.training.tokenizer_training import SPECIAL, encode_documents, sample, save_tokenizer, train_tokenizer
+from models.training.tokenizer_training import (
+    SPECIAL,
+    encode_documents,
+    sample,
+    save_tokenizer,
+    special_id,
+    train_tokenizer,
+)
 
 #: what the tokenizer learns from, and what is tokenised for training: characters of the shuffled corpus
 TOKENIZER_CHARACTERS, TRAINING_CHARACTERS = 12_000_000, 75_000_000
@@ -71,9 +78,8 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
 
 def _fitting_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
-    missing = [token for token in SPECIAL if tokenizer.token_to_id(token) is None]
-    if missing:
-        raise ModelError(f"The tokenizer at {path} has no {missing[0]} token, which training needs.")
+    for token in SPECIAL:
+        special_id(tokenizer, token)
     if tokenizer.get_vocab_size() != vocab_size:
         raise ModelError(
             f"The tokenizer at {path} has {tokenizer.get_vocab_size()} tokens, not {vocab_size}: "

@@ -13,7 +13,7 @@ from models.errors import ModelError
 
 
 def write_tokens(path: Path, documents: Iterable[list[int]]) -> int:
-    """Append every document to one uint16 file; returns the number of tokens."""
+    """Write every document to one uint16 file, one after the other; returns the number of tokens."""
     total = 0
     with path.open("wb") as out:
         for ids in documents:
@@ -29,6 +29,8 @@ class TokenFile:
         if not path.exists():
             raise ModelError(f"{path} is not there: run `tidar train data` first to fetch and tokenise the corpus.")
         self.tokens = np.memmap(path, dtype=np.uint16, mode="r")
+        self._drawn_for: tuple[int, int, int, int] | None = None
+        self._drawn: tuple[int, np.ndarray] = 0, np.empty(0)
 
     def batch(self, index: int, size: int, length: int, seed: int) -> Tensor:
         """Batch number `index`: int64 [size, length + 1], the same for the same arguments.
@@ -43,9 +45,15 @@ class TokenFile:
 
     def _window(self, number: int, windows: int, length: int, seed: int) -> np.ndarray:
         epoch, place = divmod(number, windows)
-        if epoch != getattr(self, "_epoch", None) or (seed, length) != getattr(self, "_key", None):
-            rng = np.random.default_rng([seed, epoch])
-            self._offset, self._order = int(rng.integers(length)), rng.permutation(windows)
-            self._epoch, self._key = epoch, (seed, length)
-        start = self._offset + int(self._order[place]) * length
+        offset, order = self._epoch(epoch, windows, length, seed)
+        start = offset + int(order[place]) * length
         return np.asarray(self.tokens[start : start + length + 1])
+
+    def _epoch(self, epoch: int, windows: int, length: int, seed: int) -> tuple[int, np.ndarray]:
+        """Where the windows of an epoch start, and their order; the last answer is kept."""
+        key = (epoch, windows, length, seed)
+        if key != self._drawn_for:
+            rng = np.random.default_rng([seed, epoch])
+            self._drawn = int(rng.integers(length)), rng.permutation(windows)
+            self._drawn_for = key
+        return self._drawn

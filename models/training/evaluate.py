@@ -31,7 +31,9 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(forward: ForwardPass, windows: Tensor, draft_length: int, mask_token_id: int) -> Evaluation:
-    """Measure on windows int64 [batch, S + 1], S a multiple of `draft_length`; the first block has no AR row and is left out."""
+    """Measure on windows int64 [batch, S + 1], S a multiple of `draft_length`; the first block, without an AR row, is
+    left out.
+    """
     inputs, nexts = windows[:, :-1], windows[:, 1:]
     layout = BlockLayout(inputs.shape[1], draft_length)
     clean, masks = doubled_logits(forward, inputs, layout, mask_token_id)
@@ -43,4 +45,21 @@ def evaluate(forward: ForwardPass, windows: Tensor, draft_length: int, mask_toke
         loss_diffusion=float(F.cross_entropy(masks[:, 1:].flatten(0, 1), inputs[:, 1:].flatten())),
         agreement=tuple(blocks.mean(0).tolist()),
         tokens_per_forward=1.0 + float(in_a_row.mean()),
+    )
+
+
+def evaluate_in_parts(
+    forward: ForwardPass, windows: Tensor, draft_length: int, mask_token_id: int, size: int = 8
+) -> Evaluation:
+    """`evaluate` on many windows, `size` at a time to bound memory."""
+    parts = [(len(part), evaluate(forward, part, draft_length, mask_token_id)) for part in windows.split(size)]
+
+    def mean(values: list[float]) -> float:
+        return sum(count * value for (count, _), value in zip(parts, values, strict=True)) / len(windows)
+
+    return Evaluation(
+        loss_ar=mean([part.loss_ar for _, part in parts]),
+        loss_diffusion=mean([part.loss_diffusion for _, part in parts]),
+        agreement=tuple(mean([part.agreement[i] for _, part in parts]) for i in range(draft_length)),
+        tokens_per_forward=mean([part.tokens_per_forward for _, part in parts]),
     )

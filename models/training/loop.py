@@ -15,15 +15,15 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from models.checkpoint import load_decoder, save_decoder
-from models.decoder import Decoder
+from models.decoder import Decoder, Layer
 from models.errors import ModelError
 from models.training.block_mask import BlockLayout
 from models.training.dataset import TokenFile
-from models.training.evaluate import Evaluation, evaluate
+from models.training.evaluate import Evaluation, evaluate, evaluate_in_parts
 from models.training.objective import ForwardPass, Losses, ar_losses, tidar_losses
 from models.training.optimizer import Optimizer
 from models.training.settings import TrainConfig
-from models.training.tokenizer_training import END, MASK, TURN_END
+from models.training.tokenizer_training import END, MASK, TURN_END, special_id
 
 #: draft length of the logged evaluation and of the exported config
 REPORTED_DRAFT_LENGTH = 4
@@ -36,9 +36,9 @@ def train(config: TrainConfig) -> Path:
     A run that finds checkpoint.pt in its output folder resumes it exactly. Ctrl-C leaves a checkpoint behind.
     """
     run = Run(config)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task(config.objective, total=1.0, completed=run.progress())
+    percent = TextColumn("{task.percentage:>3.0f}%")
+    with Progress(TextColumn("{task.description}"), BarColumn(), percent, TimeElapsedColumn()) as bar:
+        task = bar.add_task(config.objective, total=1.0)
         try:
             while run.progress() < 1.0:
                 bar.update(task, description=run.step(), completed=run.progress())
@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def export_model(checkpoint: Path, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write a run's checkpoint.pt as config.json and model.safetensors; the tokenizer's files are already in `folder`."""
+    """Write a run's checkpoint.pt as config.json and model.safetensors into `folder`, which has a tokenizer."""
     state = _read(checkpoint)
     tokenizer = _tokenizer(folder)
     decoder = build_decoder(state["config"], tokenizer)
@@ -57,12 +57,35 @@ def export_model(checkpoint: Path, folder: Path, dtype: torch.dtype = torch.floa
     save_decoder(decoder, folder, dtype)
 
 
+def measure(checkpoint: Path, data: Path, draft_lengths: tuple[int, ...], windows: int = 64) -> dict[str, object]:
+    """What a checkpoint is worth on the first `windows` held-out windows of `data`, for several draft lengths.
+
+    Losses are nats per token. Computes in float32 on the CPU.
+    """
+    state, tokenizer = _read(checkpoint), _tokenizer(data)
+    decoder = build_decoder(state["config"], tokenizer)
+    decoder.load_state_dict(state["decoder"])
+    length = min(EVALUATION_LENGTH, decoder.config.max_position_embeddings)
+    text = TokenFile(data / "held_out.bin").batch(0, windows, length, seed=0)
+    mask = special_id(tokenizer, MASK)
+    results = {k: evaluate_in_parts(ForwardPass(decoder, torch.float32), text, k, mask) for k in draft_lengths}
+    characters = sum(len(tokenizer.decode(row, skip_special_tokens=False)) for row in text.tolist())
+    return {
+        "steps": state["steps"],
+        "tokens": state["tokens"],
+        "measured_tokens": text.numel(),
+        "characters_per_token": characters / text.numel(),
+        "draft_lengths": {k: result.to_dict() for k, result in results.items()},
+    }
+
+
 def build_decoder(config: TrainConfig, tokenizer: Tokenizer) -> Decoder:
     """A fresh decoder of the run's shape; its special tokens are the tokenizer's."""
-    eos = (tokenizer.token_to_id(END), tokenizer.token_to_id(TURN_END))
-    decoder = Decoder(config.shape.config(eos, tokenizer.token_to_id(MASK), REPORTED_DRAFT_LENGTH))
+    eos = (special_id(tokenizer, END), special_id(tokenizer, TURN_END))
+    decoder = Decoder(config.shape.config(eos, special_id(tokenizer, MASK), REPORTED_DRAFT_LENGTH))
     nn.init.normal_(decoder.embed.weight, std=0.02)
     for layer in decoder.layers:
+        assert isinstance(layer, Layer)
         # residual branches start silent, so that depth costs nothing at the first steps
         nn.init.zeros_(layer.output.weight)
         nn.init.zeros_(layer.down.weight)
@@ -78,7 +101,7 @@ class Run:
         self.train_tokens = TokenFile(config.data / "train.bin")
         self.held_out = TokenFile(config.data / "held_out.bin")
         tokenizer = _tokenizer(config.data)
-        self.mask_token_id = int(tokenizer.token_to_id(MASK))
+        self.mask_token_id = special_id(tokenizer, MASK)
         torch.manual_seed(config.seed)
         self.device = config.chosen_device()
         self.decoder = build_decoder(config, tokenizer).to(self.device)
@@ -113,7 +136,8 @@ class Run:
 
     def evaluation(self) -> Evaluation:
         """On the same held-out windows every time, with blocks of REPORTED_DRAFT_LENGTH."""
-        windows = self.held_out.batch(0, EVALUATION_WINDOWS, EVALUATION_LENGTH, seed=0).to(self.device)
+        length = min(EVALUATION_LENGTH, self.config.shape.context_length)
+        windows = self.held_out.batch(0, EVALUATION_WINDOWS, length, seed=0).to(self.device)
         return evaluate(self.forward, windows, REPORTED_DRAFT_LENGTH, self.mask_token_id)
 
     def save(self) -> None:
@@ -189,5 +213,5 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 def _tokenizer(folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.exists():
-        raise ModelError(f"{path} is not there: run `tidar train data` first, or copy a tokenizer beside the token files.")
+        raise ModelError(f"{path} is not there: run `tidar train data` first, or copy a tokenizer there.")
     return Tokenizer.from_file(str(path))

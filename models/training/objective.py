@@ -55,7 +55,7 @@ def ar_losses(forward: ForwardPass, windows: Tensor) -> Losses:
 def doubled_logits(
     forward: ForwardPass, inputs: Tensor, layout: BlockLayout, mask_token_id: int
 ) -> tuple[Tensor, Tensor]:
-    """AR and mask logits, float32 [batch, S, vocab] each, of clean inputs int64 [batch, S] and masks in their places."""
+    """AR and mask logits, float32 [batch, S, vocab] each, of clean inputs int64 [batch, S] and masks in their place."""
     batch, length = inputs.shape
     tokens = torch.cat([inputs.flatten(), torch.full_like(inputs, mask_token_id).flatten()])
     attention = DoubledAttention(batch, layout, inputs.device)

@@ -38,7 +38,8 @@ class Optimizer:
 
 def _split(decoder: Decoder) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Matrices inside the layers, and everything else."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in decoder.named_parameters():
         (matrices if name.startswith("layers.") and parameter.ndim == 2 else rest).append(parameter)
     return matrices, rest

@@ -49,9 +49,9 @@ class ModelShape:
 class TrainConfig:
     """One run. Lengths and batches are in clean tokens; the doubled sequence is twice as long.
 
-    `data` holds train.bin, held_out.bin and tokenizer.json; `output` takes checkpoint.pt and log.jsonl. `init_from` is a
-    model folder or another run's checkpoint.pt. `draft_lengths` maps each block length to the weight it is drawn with.
-    The last `long_share` of the budget runs at `long_length`, with batches of the same number of tokens.
+    `data` holds train.bin, held_out.bin and tokenizer.json; `output` takes checkpoint.pt and log.jsonl. `init_from` is
+    a model folder or another run's checkpoint.pt. `draft_lengths` maps each block length to the weight it is drawn
+    with. The last `long_share` of the budget runs at `long_length`, with batches of the same number of tokens.
     """
 
     data: Path
@@ -60,9 +60,9 @@ class TrainConfig:
     target: DiffusionTarget = "ce"
     alpha: float = 1.0
     draft_lengths: dict[int, float] = field(default_factory=lambda: {2: 0.2, 4: 0.5, 8: 0.3})
-    budget: Budget = Budget()
-    schedule: Schedule = Schedule()
-    shape: ModelShape = ModelShape()
+    budget: Budget = field(default_factory=Budget)
+    schedule: Schedule = field(default_factory=Schedule)
+    shape: ModelShape = field(default_factory=ModelShape)
     init_from: Path | None = None
     batch_tokens: int = 4096
     length: int = 256

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from models.errors import ModelError
+
 END, MASK, TURN_START, TURN_END = "<|endoftext|>", "<|mask|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = [END, MASK, TURN_START, TURN_END]
 #: words with the blank before them, single digits, runs of punctuation, and indentation by itself
@@ -37,6 +39,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """Id of one of SPECIAL; raises ModelError where the tokenizer lacks it."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ModelError(f"The tokenizer has no {token} token, which training needs.")
+    return int(found)
+
+
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, context_length: int) -> None:
     """Write tokenizer.json, tokenizer_config.json and generation_config.json into a model folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +62,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, context_length: int) -> N
         "chat_template": CHAT_TEMPLATE,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    generation = {"eos_token_id": [tokenizer.token_to_id(END), tokenizer.token_to_id(TURN_END)]}
+    generation = {"eos_token_id": [special_id(tokenizer, END), special_id(tokenizer, TURN_END)]}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
 
 
@@ -68,7 +78,7 @@ def sample(texts: Iterable[str], characters: int) -> Iterator[str]:
 
 def encode_documents(tokenizer: Tokenizer, texts: Iterable[str], batch: int = 256) -> Iterator[list[int]]:
     """Token ids of each text, closed by the end token."""
-    end, stream = tokenizer.token_to_id(END), iter(texts)
+    end, stream = special_id(tokenizer, END), iter(texts)
     while group := list(islice(stream, batch)):
         for encoding in tokenizer.encode_batch(group):
             yield [*encoding.ids, end]

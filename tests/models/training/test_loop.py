@@ -54,7 +54,7 @@ def test_a_resumed_run_repeats_the_losses_of_an_unbroken_one_bit_for_bit(
 def test_both_losses_fall_on_a_repeating_pattern_and_the_drafts_come_to_agree(tmp_path: Path) -> None:
     pattern = np.tile(np.array([10, 20, 30, 40, 50]), 2000)
     data = data_folder(tmp_path / "data", pattern, pattern)
-    config = tiny_run(data, tmp_path / "run", 60 * 256, batch_tokens=256, target="both", lr=1e-2)
+    config = tiny_run(data, tmp_path / "run", 60 * 256, batch_tokens=256, target="both", length=64, lr=1e-2)
     before = Run(config).evaluation()
     train(config)
     first, last = losses(config.output)[0], losses(config.output)[-1]

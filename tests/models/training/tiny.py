@@ -26,7 +26,7 @@ SHAPE = ModelShape(
     num_heads=4,
     num_kv_heads=2,
     head_dim=8,
-    context_length=512,
+    context_length=64,
 )
 
 
