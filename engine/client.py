@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from engine.child import EngineChild
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.messages import Abort, EngineStats, Event, Failed, Output, Outputs, Ready, Submit
+from engine.messages import Abort, EngineStats, Output, Outputs, Ready, Submit
 
 DIED = "The engine process died; the request was lost, send it again."
 CLOSED = "The server is shutting down; the request was ended, send it again."
@@ -32,24 +32,28 @@ class EngineClient:
     loaded, and `last_forward` the time.monotonic() at which it was last seen to have run a forward.
     """
 
-    def __init__(self, config: EngineConfig, child: EngineChild, ready: Ready) -> None:
+    ready: Ready
+    _child: EngineChild
+    _keeper: asyncio.Task[None]
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Only `start` makes a client that can be used."""
         self.config = config
-        self.ready = ready
-        self.stats = EngineStats(pages_total=ready.num_pages)
-        self.healthy = True
-        self.last_forward = time.monotonic()
+        self.stats = EngineStats()
+        self.healthy = False
         self.restarts = 0
-        self._stats_time = time.monotonic()
-        self._child = child
+        self.last_forward = 0.0
+        self._stats_time = 0.0
         self._answers: dict[str, asyncio.Queue[Output]] = {}
-        self._keeper = asyncio.create_task(self._keep())
 
     @classmethod
     async def start(cls, config: EngineConfig) -> EngineClient:
         """Spawn the process and wait until it has loaded. Raises EngineError with the engine's own sentence."""
         config.check()
-        child, ready = await _load(config)
-        return cls(config, child, ready)
+        client = cls(config)
+        await client._load()
+        client._keeper = asyncio.create_task(client._keep())
+        return client
 
     @property
     def pid(self) -> int:
@@ -102,16 +106,28 @@ class EngineClient:
         self._lose(CLOSED)
         await self._child.close()
 
+    async def _load(self) -> None:
+        child = await EngineChild.spawn(self.config, self._take)
+        try:
+            self.ready = await child.ready()
+        except BaseException:
+            await child.close()
+            raise
+        self._child = child
+        self.stats = EngineStats(pages_total=self.ready.num_pages)
+        self.last_forward = time.monotonic()
+        self.healthy = True
+
     async def _keep(self) -> None:
-        """Read events; when the process dies, tell its requests and start another, later each time in a row."""
+        """When the process dies, tell its requests and start another, later each time in a row."""
         deaths = 0
         while True:
             born = time.monotonic()
-            reason = await self._listen()
+            reason = await self._child.end()
             self.healthy = False
             self._lose(DIED)
             await self._child.close()
-            logger.error("The engine process died (%s); starting another.", reason)
+            logger.error("The engine process died and will be replaced: %s", reason)
             deaths = 0 if time.monotonic() - born > SOUND_SECONDS else deaths
             while not self.healthy:
                 await asyncio.sleep(RESTART_SECONDS[min(deaths, len(RESTART_SECONDS) - 1)])
@@ -120,55 +136,29 @@ class EngineClient:
 
     async def _restart(self) -> None:
         try:
-            self._child, self.ready = await _load(self.config)
+            await self._load()
         except EngineError as error:
             logger.error("The engine did not come back: %s", error)
             return
-        self.stats = EngineStats(pages_total=self.ready.num_pages)
-        self.last_forward = time.monotonic()
         self.restarts += 1
-        self.healthy = True
         logger.warning("The engine is back after %.1f s.", self.ready.load_seconds)
 
-    async def _listen(self) -> str:
-        """Hand out events until the process dies. Returns why it did."""
-        reason = ""
-        while (event := await self._child.receive()) is not None:
-            if isinstance(event, Failed):
-                reason = event.message
-            else:
-                self._take(event)
-        return reason or f"exit code {self._child.exit_code}"
-
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Outputs):
-            self.last_forward = time.monotonic()
-            for output in event.outputs:
-                answers = self._answers.get(output.request_id)
-                if answers is not None:
-                    answers.put_nowait(output)
-        elif isinstance(event, EngineStats):
+    def _take(self, event: Outputs | EngineStats) -> None:
+        now = time.monotonic()
+        if isinstance(event, EngineStats):
             if event.steps != self.stats.steps:
-                self.last_forward = time.monotonic()
-            self.stats, self._stats_time = event, time.monotonic()
+                self.last_forward = now
+            self.stats, self._stats_time = event, now
+            return
+        self.last_forward = now
+        for output in event.outputs:
+            answers = self._answers.get(output.request_id)
+            if answers is not None:
+                answers.put_nowait(output)
 
     def _lose(self, message: str) -> None:
         for request_id, answers in self._answers.items():
             answers.put_nowait(_lost(request_id, message))
-
-
-async def _load(config: EngineConfig) -> tuple[EngineChild, Ready]:
-    child = await EngineChild.spawn(config)
-    try:
-        event = await child.receive()
-        if isinstance(event, Ready):
-            return child, event
-        if isinstance(event, Failed):
-            raise EngineError(event.message)
-        raise EngineError(f"The engine process ended with exit code {child.exit_code} while it was loading.")
-    except BaseException:
-        await child.close()
-        raise
 
 
 def _lost(request_id: str, message: str) -> Output:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from models.errors import ModelError
 from models.training.objective import DiffusionTarget, Objective
+from models.training.settings import ModelShape
 
 app = typer.Typer(
     help="Train a TiDAR model, from scratch or from an AR checkpoint.",
@@ -32,6 +33,7 @@ InitFrom = Annotated[Path | None, typer.Option(help="Start from a model folder o
 Target = Annotated[DiffusionTarget, typer.Option(help="What mask rows learn: the data, the AR row, or both.")]
 Goal = Annotated[Objective, typer.Option(help="ar: plain pre-training. tidar: the doubled sequence.")]
 DraftLengths = Annotated[str, typer.Option(help="Block lengths and the weights they are drawn with.")]
+Shape = Annotated[str, typer.Option(help="Sizes other than the shipped model's, as num_layers=12,hidden_size=512.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="Compute dtype: auto, float32 or bfloat16.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; torch chooses if left out.", min=1)]
@@ -71,6 +73,7 @@ def run(
     minutes: Minutes = None,
     tokens: Tokens = None,
     draft_lengths: DraftLengths = DEFAULT_DRAFT_LENGTHS,
+    shape: Shape = "",
     alpha: Annotated[float, typer.Option(help="Weight of the AR loss against the diffusion loss.", min=0)] = 1.0,
     batch_tokens: Annotated[int, typer.Option(help="Clean tokens per step.", min=1)] = 4096,
     length: Annotated[int, typer.Option(help="Length of a training sequence.", min=8)] = 256,
@@ -103,6 +106,7 @@ def run(
         draft_lengths=parse_draft_lengths(draft_lengths),
         budget=Budget(tokens, minutes),
         schedule=Schedule(warmup_steps, decay),
+        shape=parse_shape(shape),
         init_from=init_from,
         batch_tokens=batch_tokens,
         length=length,
@@ -148,6 +152,18 @@ def export(
         raise typer.BadParameter(f"--dtype must be one of {', '.join(dtypes)}.")
     copy_tokenizer(data_folder, folder)
     export_model(checkpoint, folder, dtypes[dtype])
+
+
+def parse_shape(text: str) -> ModelShape:
+    """The shipped model's shape with sizes of its own, from "num_layers=12,hidden_size=512"."""
+    sizes: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, size = part.partition("=")
+        if name not in ModelShape.__dataclass_fields__ or not size.isdecimal() or int(size) < 1:
+            known = ", ".join(ModelShape.__dataclass_fields__)
+            raise typer.BadParameter(f"{part!r} is no size such as num_layers=12; there are {known}.")
+        sizes[name] = int(size)
+    return ModelShape(**sizes)
 
 
 def parse_draft_lengths(text: str) -> dict[int, float]:

@@ -33,10 +33,10 @@ def test_a_client_that_leaves_is_aborted_and_counted(server: LiveServer, path: s
     server.wait_until_idle()
     before = finished(server)
     asked = {**LONG, "n": 4, "stream": streaming, "messages": [{"role": "user", "content": "x"}]}
-    with httpx.Client(base_url=server.url, timeout=0.2) as client, contextlib.suppress(httpx.ReadTimeout):
-        with client.stream("POST", path, json=asked) as answer:
-            next(answer.iter_lines())
-            assert streaming, "the answer came before the client could leave"
+    client = httpx.Client(base_url=server.url, timeout=0.2)
+    with client, contextlib.suppress(httpx.ReadTimeout), client.stream("POST", path, json=asked) as answer:
+        next(answer.iter_lines())
+        assert streaming, "the answer came before the client could leave"
     server.wait_until_idle(2)
     assert difference(finished(server), before) == {"stop": 0, "length": 0, "abort": 4, "error": 0}
 
@@ -61,7 +61,7 @@ async def _visit(port: int, clients: int) -> None:
 
     async def one(body: dict[str, Any], seconds: float) -> None:
         async with places:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
             payload = json.dumps(body).encode()
             head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             writer.write(f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload)

@@ -14,10 +14,9 @@ LAYOUTS = [BlockLayout(16, 4), BlockLayout(17, 4), BlockLayout(24, 8, 3), BlockL
 
 def block_of(layout: BlockLayout, position: int) -> int:
     """Number of the draft block that a position falls in."""
-    block, start = 0, 0
-    end = layout.offset or layout.draft_length
+    block, end = 0, layout.offset or layout.draft_length
     while position >= end:
-        block, start, end = block + 1, end, end + layout.draft_length
+        block, end = block + 1, end + layout.draft_length
     return block
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from models.training.command import main, parse_draft_lengths
+from models.training.command import main, parse_draft_lengths, parse_shape
 from models.training.data import prepare_data
 from models.training.dataset import TokenFile
+from models.training.settings import ModelShape
 from tests.models.training.test_corpus import source
-from tests.models.training.tiny import SHIPPED, random_data, tiny_run
+from tests.models.training.tiny import SHIPPED, random_data
 
 LIST = """
 standard_library = false
@@ -41,7 +42,13 @@ def test_data_preparation_leaves_token_files_and_a_tokenizer(corpus: Path) -> No
     train, held_out = (TokenFile(corpus / "data" / name).tokens for name in ("train.bin", "held_out.bin"))
     assert (train == 0).sum() == (held_out == 0).sum() == 4  # one end token a document
     assert max(train) < 300
-    assert [stage.split()[0] for stage in stages] == ["fetching", "training", "tokenising", "held_out.bin:", "train.bin:"]
+    assert [stage.split()[0] for stage in stages] == [
+        "fetching",
+        "training",
+        "tokenising",
+        "held_out.bin:",
+        "train.bin:",
+    ]
 
 
 def test_a_second_preparation_keeps_what_is_there(corpus: Path) -> None:
@@ -61,6 +68,7 @@ def test_a_model_may_lend_its_tokenizer(corpus: Path) -> None:
 def test_run_evaluate_and_export_follow_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, output = random_data(tmp_path / "data"), tmp_path / "run"
     size = ["--tokens", "64", "--batch-tokens", "64", "--length", "32", "--device", "cpu", "--dtype", "float32"]
+    size += ["--shape", "hidden_size=32,num_layers=1,context_length=64"]
     assert main(["run", str(data), str(output), "--objective", "tidar", "--target", "both", *size]) == 0
     checkpoint = str(output / "checkpoint.pt")
     capsys.readouterr()
@@ -89,9 +97,16 @@ def test_draft_lengths_that_make_no_sense_are_refused(text: str) -> None:
         parse_draft_lengths(text)
 
 
+@pytest.mark.parametrize("text", ["layers=2", "num_layers", "num_layers=0", "num_layers=x"])
+def test_a_shape_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="there are vocab_size, hidden_size"):
+        parse_shape(text)
+
+
+def test_a_shape_names_only_what_differs_from_the_shipped_model() -> None:
+    assert parse_shape("") == ModelShape()
+    assert parse_shape("num_layers=2,hidden_size=64") == ModelShape(num_layers=2, hidden_size=64)
+
+
 def test_draft_lengths_come_with_weights_or_without() -> None:
     assert parse_draft_lengths("2:0.2,4:0.5,8") == {2: 0.2, 4: 0.5, 8: 1.0}
-
-
-def test_the_tiny_run_used_here_is_a_valid_config(tmp_path: Path) -> None:
-    assert tiny_run(tmp_path, tmp_path, 64).chosen_device().type == "cpu"

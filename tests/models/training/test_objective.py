@@ -96,7 +96,9 @@ def test_self_distillation_sends_no_gradient_into_its_teacher(windows: Tensor, m
     clean = torch.randn(2, LENGTH, 1024, requires_grad=True)
     masks = torch.randn(2, LENGTH, 1024, requires_grad=True)
     monkeypatch.setattr("models.training.objective.doubled_logits", lambda *_: (clean, masks))
-    tidar_losses(ForwardPass(tiny_decoder(), torch.float32), windows, BlockLayout(LENGTH, 4), MASK, "kl", 0).total.backward()
+    tidar_losses(
+        ForwardPass(tiny_decoder(), torch.float32), windows, BlockLayout(LENGTH, 4), MASK, "kl", 0
+    ).total.backward()
     assert clean.grad is not None and not clean.grad.any()
     assert masks.grad is not None and masks.grad.any()
 

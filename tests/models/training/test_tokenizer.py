@@ -14,7 +14,9 @@ from models.training.data import copy_tokenizer
 from models.training.tokenizer_training import SPECIAL, encode_documents, sample, save_tokenizer, train_tokenizer
 from tests.models.training.tiny import SHIPPED
 
-CODE = 'def add(first, second):\n    """Add two numbers.\n\n    Both are integers.\n    """\n    total = first + second\n'
+CODE = (
+    'def add(first, second):\n    """Add two numbers.\n\n    Both are integers.\n    """\n    total = first + second\n'
+)
 CODE += "    if total > 10:\n        return 10\n    return total\n"
 
 
