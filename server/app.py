@@ -11,6 +11,7 @@ from server.errors import install_error_handlers
 from server.middleware.auth import ApiKeys
 from server.middleware.body_limit import BodyLimit
 from server.middleware.request_id import RequestId
+from server.protocol.errors import FAILURES
 from server.routes import chat, completions, health, models, tokenize
 from server.serving import Serving
 from server.settings import VERSION, ServerSettings
@@ -24,6 +25,7 @@ def create_app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokeni
         description="OpenAI-compatible inference with several exact tokens per forward.",
         root_path=settings.root_path,
         redirect_slashes=False,
+        responses=FAILURES,
     )
     app.state.serving = Serving(settings, engine, tokenizer)
     for routes in (completions, chat, models, tokenize, health):

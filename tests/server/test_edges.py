@@ -37,9 +37,7 @@ def test_every_key_opens(guarded: LiveServer, key: str) -> None:
     assert guarded.post("/v1/completions", ASK, headers={"Authorization": f"Bearer {key}"}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "given", ["", "Bearer", "Bearer wrong", "flag-key", "Basic flag-key", "Bearer flag-keyx"]
-)
+@pytest.mark.parametrize("given", ["", "Bearer", "Bearer wrong", "flag-key", "Basic flag-key", "Bearer flag-keyx"])
 def test_anything_else_is_a_401(guarded: LiveServer, given: str) -> None:
     answer = guarded.post("/v1/completions", ASK, headers={"Authorization": given})
     assert error_of(answer, 401)["code"] == "invalid_api_key"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import engine.policy.cost
 from engine.policy.cost import StepCost
 
 
@@ -34,17 +35,24 @@ def test_it_is_positive_and_between_its_neighbours(seconds: list[float], rows: i
         assert low * (1 - 1e-9) <= cost(rows) <= high * (1 + 1e-9)
 
 
-def test_measuring_takes_the_median_of_each_power_of_two_within_the_budget() -> None:
+def test_measuring_takes_the_least_of_a_few_repeats_at_each_power_of_two_within_the_budget() -> None:
     calls: list[int] = []
 
     def step(rows: int) -> float:
         calls.append(rows)
-        # the first call warms up, and every fifth is an outlier
-        return 1000.0 if len(calls) % 5 == 1 else rows / 10
+        # whatever else the machine does only adds: of three repeats in a row two come late
+        return rows / 10 + (0.0 if len(calls) % 3 == 0 else 5.0)
 
     cost = StepCost.measure(20, step)
     assert set(calls) == {1, 2, 4, 8, 16}
     assert [cost(n) for n in (1, 2, 4, 8, 16)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6])
+
+
+def test_measuring_a_slow_machine_stops_early_and_goes_on_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.policy.cost, "PROBE_SECONDS", 0.0)
+    cost = StepCost.measure(256, lambda rows: rows / 10)
+    assert cost.rows == [1, 2]
+    assert cost(64) == pytest.approx(6.4)
 
 
 def test_observations_pull_the_nearest_point_and_no_other() -> None:
