@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bench.measure import Measurement, measure
 from bench.peers import transformers_rate
-from bench.prompts import load_prompts
+from bench.prompt_file import load_prompts
 from bench.report import print_table, write_json
 from bench.settings import standard_settings
 from engine import LLM, SamplingParams
