@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.tokenizer import Tokenizer
-
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import RequestError
 from engine.messages import EngineStats, Output, RequestSteps, Submit, TokenLogprobs
 from engine.params import SamplingParams
+from models.tokenizer import Tokenizer
 
 Prompt = str | list[int]
 

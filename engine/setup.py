@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import torch
-from models.packing import pack_for_cpu
 
 from engine.attention.torch_sdpa import TorchAttention
 from engine.cache.pages import PagePool
@@ -27,6 +26,7 @@ from engine.strategies.base import Strategy
 from engine.strategies.draft_verify import DraftVerify
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
+from models.packing import pack_for_cpu
 
 DTYPES = {
     "float32": torch.float32,

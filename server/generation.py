@@ -56,7 +56,7 @@ class Job:
         """The engine's view of choice `index`. Choices of one prompt draw with seeds that follow each other."""
         seed = self.params.seed
         if seed is not None and index % self.n:
-            seed = (seed + index % self.n) % 2**63
+            seed = (seed + index % self.n) % 2**64
         params = msgspec.structs.replace(self.params, max_tokens=self.limits[index // self.n], seed=seed)
         return Submit(
             request_id=f"{self.key}-{index}",

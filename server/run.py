@@ -24,8 +24,10 @@ from server.shutdown import StopSignals
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from models.tokenizer import Tokenizer
+    from server.serving import Serving
 
 #: how long responses may take to leave once everything has been told to end, in seconds
 FAREWELL_SECONDS = 5
@@ -59,13 +61,16 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
     listener = _listener(settings)
     engine, tokenizer = await _unless_stopped(_load(config), stop)
     try:
-        server = _http_server(settings, engine, tokenizer)
+        app = _app(settings, engine, tokenizer)
+        server = _http_server(settings, app)
         serving = asyncio.create_task(server.serve(sockets=[listener] if listener else None))
+        while not (server.started or serving.done()):
+            await asyncio.sleep(0.005)
         address = f"unix:{settings.uds}" if listener is None else _url(settings, listener)
         console.print(banner(settings, config, engine.ready, address, time.perf_counter() - began))
         await _first(serving, stop.asked.wait())
-        if not serving.done():
-            await _finish_requests(engine, server, stop, settings.shutdown_timeout, console)
+        await _finish_requests(app.state.serving, stop, console)
+        server.should_exit = True
         await serving
     finally:
         await engine.close()
@@ -91,10 +96,15 @@ def _tokenizer(folder: str) -> Tokenizer:
     return Tokenizer.from_folder(Path(folder))
 
 
-def _http_server(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer) -> uvicorn.Server:
-    import uvicorn
-
+def _app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer) -> FastAPI:
     from server.app import create_app
+
+    return create_app(settings, engine, tokenizer)
+
+
+def _http_server(settings: ServerSettings, app: FastAPI) -> uvicorn.Server:
+    """Raises EngineError where the TLS files cannot be used."""
+    import uvicorn
 
     class Server(uvicorn.Server):
         """Leaves signals to us."""
@@ -104,7 +114,7 @@ def _http_server(settings: ServerSettings, engine: EngineClient, tokenizer: Toke
             yield
 
     config = uvicorn.Config(
-        create_app(settings, engine, tokenizer),
+        app,
         uds=settings.uds,
         log_config=None,
         log_level="warning",
@@ -117,24 +127,25 @@ def _http_server(settings: ServerSettings, engine: EngineClient, tokenizer: Toke
         timeout_keep_alive=60,
         timeout_graceful_shutdown=FAREWELL_SECONDS,
     )
+    try:
+        config.load()
+    except OSError as error:
+        raise EngineError(f"The TLS key and certificate cannot be used ({error}).") from None
     if settings.access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     return Server(config)
 
 
-async def _finish_requests(
-    engine: EngineClient, server: uvicorn.Server, stop: StopSignals, timeout: float, console: Console
-) -> None:
-    """Let requests end for `timeout` seconds or until the operator asks again; then end them and the server."""
-    gate = server.config.app.state.serving.gate  # type: ignore[union-attr]
+async def _finish_requests(serving: Serving, stop: StopSignals, console: Console) -> None:
+    """Let requests end until the shutdown timeout or until the operator asks again; then end them."""
+    engine, timeout = serving.engine, serving.settings.shutdown_timeout
     if engine.in_flight:
         console.print(
             f"Stopping: {engine.in_flight} sequences in flight have {timeout:g} s to finish; Ctrl-C again ends them.",
             highlight=False,
         )
-    await _first(asyncio.ensure_future(gate.drain(timeout)), stop.urgent.wait())
+    await _first(asyncio.ensure_future(serving.gate.drain(timeout)), stop.urgent.wait())
     engine.abort_all()
-    server.should_exit = True
 
 
 async def _unless_stopped(work: Awaitable[T], stop: StopSignals) -> T:
@@ -158,6 +169,8 @@ async def _first(work: asyncio.Future[T], signal: Awaitable[object]) -> None:
 def _listener(settings: ServerSettings) -> socket.socket | None:
     """A bound socket, so that a taken port is known before the model is loaded; None where a Unix socket is wanted."""
     if settings.uds is not None:
+        if not Path(settings.uds).absolute().parent.is_dir():
+            raise EngineError(f"There is no folder for the Unix socket {settings.uds}.")
         return None
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)

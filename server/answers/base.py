@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Generic, TypeVar
 
 from models.tokenizer import Tokenizer
@@ -43,11 +44,12 @@ class Answer(ABC, Generic[Asked]):
         options = self.request.stream_options
         continuous = options is not None and bool(options.continuous_usage_stats)
         final = options is not None and bool(options.include_usage)
-        async for delta in paced(self.generation.deltas(), interval):
-            for chunk in self.render(delta):
-                if continuous or final:
-                    chunk.usage = self.generation.usage() if continuous else None
-                yield chunk.to_json()
+        async with aclosing(paced(self.generation.deltas(), interval)) as deltas:
+            async for delta in deltas:
+                for chunk in self.render(delta):
+                    if continuous or final:
+                        chunk.usage = self.generation.usage() if continuous else None
+                    yield chunk.to_json()
         if final or self.request.return_metrics:
             yield self.measure(self.closing(), usage=final).to_json()
 

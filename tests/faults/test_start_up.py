@@ -84,6 +84,14 @@ def test_a_flag_out_of_range(served_model: Path) -> None:
     assert "--draft-length" in refusal(served_model, "--draft-length", "65")
 
 
+def test_tls_files_that_are_not_there(served_model: Path) -> None:
+    assert "TLS" in refusal(served_model, "--ssl-keyfile", "/nowhere/key", "--ssl-certfile", "/nowhere/cert")
+
+
+def test_a_unix_socket_in_no_folder(served_model: Path) -> None:
+    assert "/nowhere/socket" in refusal(served_model, "--uds", "/nowhere/socket")
+
+
 def test_a_port_that_is_taken(served_model: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

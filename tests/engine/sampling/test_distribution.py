@@ -61,7 +61,7 @@ def test_filters_and_temperature(settings: dict[str, Any], dtype: torch.dtype) -
 def test_penalties_bias_and_bans(settings: dict[str, Any]) -> None:
     params = SamplingParams(**settings)
     expected = distribution(processed(LOGITS, params, PROMPT, OUTPUT), params)
-    assert p_value(draw(LOGITS, params, 4_000, PROMPT, OUTPUT, positions=1), expected) > SIGNIFICANCE
+    assert p_value(draw(LOGITS, params, 2_000, PROMPT, OUTPUT, positions=1), expected) > SIGNIFICANCE
 
 
 def test_the_chi_square_test_would_notice_a_wrong_filter() -> None:

@@ -65,11 +65,17 @@ def test_both_losses_fall_on_a_repeating_pattern_and_the_drafts_come_to_agree(tm
     assert min(after["agreement"][1:]) > 0.9 and after["loss_ar"] < before.loss_ar
 
 
-def test_the_last_share_of_the_budget_runs_at_the_long_length(data: Path, tmp_path: Path) -> None:
+def test_the_last_share_of_the_budget_runs_at_the_long_length(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Run(tiny_run(data, tmp_path, 64 * 4, long_share=0.5))
-    seen: list[tuple[int, ...]] = []
-    batch = run.train_tokens.batch
-    run.train_tokens.batch = lambda *args: seen.append(args[1:3]) or batch(*args)  # type: ignore[func-returns-value,method-assign]
+    batch, seen = run.train_tokens.batch, []
+
+    def spy(index: int, size: int, length: int, seed: int) -> torch.Tensor:
+        seen.append((size, length))
+        return batch(index, size, length, seed)
+
+    monkeypatch.setattr(run.train_tokens, "batch", spy)
     while run.progress() < 1:
         run.step()
     assert seen == [(2, 32), (2, 32), (1, 64), (1, 64)]
