@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -117,14 +120,22 @@ def test_request_ids_are_echoed_or_made(guarded: LiveServer) -> None:
 
 
 def test_more_than_the_queue_holds_is_a_429_that_says_when_to_come_again(guarded: LiveServer) -> None:
-    """Two places run and two wait; one request with four choices takes them all."""
-    filling = {"prompt": "x", "max_tokens": 240, "ignore_eos": True, "n": 4, "stream": True}
-    with guarded.client.stream("POST", "/v1/completions", json=filling) as answer:
-        next(answer.iter_lines())
-        refused = guarded.post("/v1/completions", ASK)
+    """Two places run and two wait; one request with four choices takes them all, while the engine stands still."""
+
+    async def crowd() -> tuple[httpx.Response, httpx.Response]:
+        async with httpx.AsyncClient(base_url=guarded.url, headers=guarded.client.headers, timeout=60) as client:
+            filling = asyncio.create_task(client.post("/v1/completions", json={**ASK, "n": 4}))
+            while (await client.get("/load")).json()["server_load"] < 4:
+                await asyncio.sleep(0.01)
+            refused = await client.post("/v1/completions", json=ASK)
+            os.kill(guarded.engine_pid(), signal.SIGCONT)
+            return refused, await filling
+
+    os.kill(guarded.engine_pid(), signal.SIGSTOP)
+    refused, filling = asyncio.run(crowd())
     assert error_of(refused, 429)["code"] == "queue_full"
     assert int(refused.headers["retry-after"]) >= 1
-    guarded.wait_until_idle()
+    assert filling.status_code == 200
     assert guarded.complete(**ASK)
 
 
