@@ -27,7 +27,8 @@ def _rows(settings: ServerSettings, config: EngineConfig, ready: Ready, address:
     drafting = f", k = {ready.draft_length}, pre-drafts {ready.predrafts}" if ready.decoding != "ar" else ""
     pages = f"{ready.num_pages} pages of {ready.page_size} tokens, {_size(ready.kv_cache_bytes)}"
     return [
-        ("model", f"{settings.model_names[0]} ({config.model}), {_size(ready.weight_bytes)}"),
+        ("model", f"{settings.model_names[0]}, {_size(ready.weight_bytes)}"),
+        ("folder", config.model),
         ("decoding", f"{ready.decoding}{drafting}"),
         ("runs on", f"{ready.device}, {ready.dtype}"),
         ("context", f"{ready.max_model_len} tokens"),

@@ -17,6 +17,8 @@ from tests.server.live import LiveServer
 from tests.server.sse import read_events
 from tests.server.test_errors import error_of
 
+pytestmark = pytest.mark.slow
+
 LONG: dict[str, Any] = {"prompt": "def f(", "max_tokens": 240, "ignore_eos": True, "temperature": 1.0, "n": 16}
 
 

@@ -15,6 +15,8 @@ from tests.server.live import ROOT, LiveServer, free_port
 from tests.server.sse import read_events
 from tests.server.test_errors import error_of
 
+pytestmark = pytest.mark.slow
+
 LONG: dict[str, Any] = {"prompt": "def f(", "max_tokens": 240, "ignore_eos": True, "temperature": 1.0, "n": 16}
 
 

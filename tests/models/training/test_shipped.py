@@ -48,7 +48,7 @@ def test_it_predicts_and_drafts_code_that_it_has_never_seen(windows: torch.Tenso
     result: Evaluation = evaluate_in_parts(forward, windows, 4, mask_token_id=1)
     uniform = torch.tensor(1024.0).log()
     assert result.loss_ar < uniform / 2 and result.loss_diffusion < 0.75 * uniform
-    assert result.agreement[0] > 0.5 and result.tokens_per_forward > 1.2
+    assert result.agreement[0] > 0.5 and result.tokens_per_forward > 1.4
 
 
 def test_transformers_runs_it_as_a_plain_ar_model(windows: torch.Tensor) -> None:
