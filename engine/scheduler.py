@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import insort
 from collections.abc import Iterator
 
@@ -102,6 +103,7 @@ class Scheduler:
                 break
             del self.waiting[0]
             insort(self.running, sequence, key=_rank)
+            sequence.scheduled_time = sequence.scheduled_time or time.time()
             windows.append(window)
             budget -= window.shape.rows
         return windows
