@@ -33,6 +33,8 @@ def test_a_client_that_leaves_is_aborted_and_counted(server: LiveServer, path: s
     before = finished(server)
     asked = {**LONG, "n": 4, "stream": streaming, "messages": [{"role": "user", "content": "x"}]}
     asyncio.run(_leave(server, path, asked))
+    # the engine's figures may be a quarter of a second old, so an idle one may not have shown these requests yet
+    server.wait_until(lambda: sum(difference(finished(server), before).values()) >= 4, 2)
     server.wait_until_idle(2)
     assert difference(finished(server), before) == {"stop": 0, "length": 0, "abort": 4, "error": 0}
 
