@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.config import EngineConfig
 from engine.errors import RequestError
 from engine.messages import EngineStats, Output, Ready, Submit
+from engine.policy.base import Load
 from engine.sampling.logprobs import token_logprobs
 from engine.sampling.row import Row
 from engine.sampling.sampler import Sampler
@@ -77,7 +78,8 @@ class Engine:
     def step(self) -> list[Output]:
         """One forward over every sequence that can take part, and what it published."""
         started = time.perf_counter()
-        choice = self.policy.choose(len(self.scheduler.running), self.config.max_num_batched_tokens)
+        load = self.scheduler.load()
+        choice = self.policy.choose(load, self.config.max_num_batched_tokens)
         windows = self.scheduler.schedule(choice)
         if not windows:
             return self._publish([])
@@ -86,7 +88,7 @@ class Engine:
         self._score_prompts(windows, hidden)
         decided = self._resolve(windows, hidden)
         self._draft(decided, hidden)
-        self._record(windows, decided, time.perf_counter() - started)
+        self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
 
     def stats(self) -> EngineStats:
@@ -96,6 +98,7 @@ class Engine:
         totals.waiting = len(self.scheduler.waiting)
         totals.pages_total, totals.pages_used = pool.num_pages, pool.used
         totals.tokens_per_second = self.recorder.tokens_per_second()
+        totals.expected_tokens_per_second = self.policy.expected_rate(self.scheduler.load())
         totals.resident_bytes = _resident_bytes()
         totals.preemptions = self.scheduler.preemptions
         totals.prefix_cache_queries = self.scheduler.prefix_queries
@@ -207,7 +210,7 @@ class Engine:
         for d in drafting:
             d.window.sequence.drafts = [next(drafts) for _ in d.resolution.draft_rows]
 
-    def _record(self, windows: list[Window], decided: list[_Decided], seconds: float) -> None:
+    def _record(self, windows: list[Window], decided: list[_Decided], load: Load, seconds: float) -> None:
         for d in decided:
             if d.window.decodes:
                 self.recorder.decode(d.window, d.committed)
@@ -215,7 +218,8 @@ class Engine:
             else:
                 self.recorder.prefill(d.resolution.kept)
         self.recorder.step(windows, seconds, sum(d.committed for d in decided))
-        self.policy.observe_step(self.recorder.last_rows, seconds)
+        if all(window.decodes for window in windows):
+            self.policy.observe_step(self.recorder.last_rows, load, seconds)
 
     def _finish(self, sequence: Sequence) -> None:
         del self._sequences[sequence.request_id]

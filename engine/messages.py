@@ -86,6 +86,7 @@ class EngineStats(msgspec.Struct, tag=True, kw_only=True):
     pages_total: int = 0
     pages_used: int = 0
     tokens_per_second: float = 0.0
+    expected_tokens_per_second: float = 0.0
     prompt_tokens: int = 0
     generation_tokens: int = 0
     prefix_cache_queries: int = 0

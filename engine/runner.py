@@ -8,6 +8,7 @@ from torch import Tensor
 from engine.attention.base import AttentionBackend
 from engine.batch import Batch, lay_out
 from engine.strategies.base import Strategy
+from engine.threads import Threads
 from engine.window import Window
 from models.decoder import Decoder
 
@@ -15,24 +16,30 @@ from models.decoder import Decoder
 class Runner:
     """Owns the model and its attention back end; knows nothing of requests."""
 
-    def __init__(self, model: Decoder, attention: AttentionBackend, strategy: Strategy) -> None:
+    def __init__(self, model: Decoder, attention: AttentionBackend, strategy: Strategy, threads: Threads) -> None:
         self.model = model
         self.attention = attention
         self.strategy = strategy
+        self.threads = threads
 
     @torch.inference_mode()
     def forward(self, windows: list[Window]) -> Tensor:
         """Hidden states [rows, hidden_size] of all windows; each window's `start` says which rows are its own."""
         batch = self._lay_out(windows)
-        hidden: Tensor = self.model(batch.token_ids, batch.positions, self.attention.prepare(batch))
+        attention = self.attention.prepare(batch)
+        hidden: Tensor = self.threads.run(
+            len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention)
+        )
         return hidden
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
-        """Logits [len(rows), vocab_size] of these rows of the flat batch, float32 or wider."""
-        if rows != list(range(hidden.shape[0])):
-            hidden = hidden.index_select(0, torch.tensor(rows, device=hidden.device))
-        logits = self.model.logits(hidden)
+        """Logits [len(rows), vocab_size] of these rows of the flat batch, float32 or wider. `rows` is not empty."""
+        if rows == list(range(rows[0], rows[0] + len(rows))):
+            picked = hidden[rows[0] : rows[0] + len(rows)]
+        else:
+            picked = hidden.index_select(0, torch.tensor(rows, device=hidden.device))
+        logits = self.model.logits(picked)
         return logits if logits.dtype == torch.float64 else logits.float()
 
     def _lay_out(self, windows: list[Window]) -> Batch:

@@ -7,6 +7,7 @@ from bisect import insort
 from collections.abc import Iterator
 
 from engine.cache.pages import PagePool, page_hash
+from engine.policy.base import Load
 from engine.sequence import Sequence
 from engine.strategies.base import DraftChoice, Strategy
 from engine.window import Window
@@ -40,6 +41,10 @@ class Scheduler:
     def __iter__(self) -> Iterator[Sequence]:
         yield from self.running
         yield from self.waiting
+
+    def load(self) -> Load:
+        """The sequences that run and what their prefixes add up to."""
+        return Load(len(self.running), sum(sequence.prefix_len for sequence in self.running))
 
     def add(self, sequence: Sequence) -> None:
         self._arrivals += 1

@@ -24,6 +24,7 @@ from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
 from engine.strategies.draft_verify import DraftVerify
+from engine.threads import Threads
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
 from models.packing import pack_for_cpu
@@ -61,15 +62,16 @@ def build(config: EngineConfig) -> Parts:
     config = _resolve_drafting(config, model_config)
     config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
     device, dtype = _device(config), _dtype(config, model_config)
+    threads = (config.threads or len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     if device.type == "cpu":
-        torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(threads)
     model = load_decoder(folder, dtype, device)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     if device.type == "cpu":
         pack_for_cpu(model)
     storage, num_pages = _storage(config, model_config, dtype, device)
     strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
-    runner = Runner(model, TorchAttention(storage), strategy)
+    runner = Runner(model, TorchAttention(storage), strategy, Threads(threads))
     pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(
@@ -160,6 +162,6 @@ def _policy(config: EngineConfig, runner: Runner) -> Policy:
         return FixedPolicy(1, 0)
     if config.predrafts == "auto":
         lengths = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if n < k] + [k]
-        return AutoPolicy(lengths, measure_step_cost(runner, config.max_num_batched_tokens))
+        return AutoPolicy(lengths, measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0))
     groups = {"full": k, "none": 0}.get(config.predrafts)
     return FixedPolicy(k, int(config.predrafts) if groups is None else groups)

@@ -12,6 +12,7 @@ from engine.sequence import Sequence
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class WindowShape:
         """Who sees whom, bool [rows, rows]; every row sees the whole prefix besides."""
         return _mask(self)
 
+    def bias(self) -> FloatArray:
+        """`mask` as what is added to attention scores: 0 or -inf, float32 [rows, rows]."""
+        return _bias(self)
+
 
 @lru_cache(maxsize=512)
 def _offsets(shape: WindowShape) -> IntArray:
@@ -67,6 +72,11 @@ def _mask(shape: WindowShape) -> BoolArray:
         mask[rows, :seen] = True
         mask[rows, rows] = True
     return mask
+
+
+@lru_cache(maxsize=128)
+def _bias(shape: WindowShape) -> FloatArray:
+    return np.where(_mask(shape), np.float32(0), np.float32("-inf"))
 
 
 @dataclass(eq=False)

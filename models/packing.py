@@ -1,8 +1,14 @@
-"""Layers for inference on a CPU: the same sums as models.linear and models.decoder, laid out once for oneDNN."""
+"""Layers for inference on a CPU: the same sums as models.linear and models.decoder, laid out once for fast products.
+
+A float32 weight that float16 holds exactly, as in a checkpoint saved in float16, is kept by FBGEMM in half the bytes:
+reading weights is what few rows cost, and a row gets the same bits with however many rows it is computed. Any other
+weight goes to oneDNN.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +16,10 @@ from torch import Tensor, nn
 from models.decoder import Decoder, Layer, RMSNorm
 from models.linear import Linear
 
-#: up to so many elements a weight also keeps its [in, out] form for single rows, where oneDNN's call costs more than
-#: the sum: measured on one and two AVX-512 threads
+#: up to so many elements a weight is also kept in the form that is fastest for few rows
 SMALL = 2**19
+#: up to so many rows FBGEMM in one thread beats its threaded call; measured with two AVX-512 threads
+FEW_ROWS = 6
 
 
 def pack_for_cpu(decoder: Decoder) -> None:
@@ -28,7 +35,44 @@ def pack_for_cpu(decoder: Decoder) -> None:
             assert isinstance(layer, Layer)
             _pack_layer(layer)
         decoder.norm = _packed_norm(decoder.norm)
-        decoder.head = PackedLinear(decoder.embed.weight.t()) if decoder.head is None else _packed(decoder.head)
+        decoder.head = _layout(decoder.embed.weight.t()) if decoder.head is None else _packed(decoder.head)
+
+
+class HalfLinear(nn.Module):
+    """`Linear` in float32 on a weight that FBGEMM keeps as float16; exact where the weight is (see `fits`)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        rows_out = weight.t().contiguous()
+        self.bias = bias
+        self.packed = torch.ops.quantized.linear_prepack_fp16(rows_out, bias)
+        self.few = _pack_for_few_rows(rows_out) if weight.numel() <= SMALL else None
+
+    @staticmethod
+    def fits(weight: Tensor) -> bool:
+        """Whether float16 holds every number of the weight, and this processor has FBGEMM."""
+        if weight.dtype != torch.float32 or "fbgemm" not in torch.backends.quantized.supported_engines:
+            return False
+        return torch.equal(weight.half().float(), weight)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if self.few is not None and (x.shape[0] <= FEW_ROWS or torch.get_num_threads() == 1):
+            y = torch.fbgemm_linear_fp16_weight_fp32_activation(x, self.few, self.bias)
+        else:
+            y = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        return y if residual is None else y.add_(residual)
+
+
+def _pack_for_few_rows(weight: Tensor) -> Tensor | None:
+    """The operand of FBGEMM's unthreaded call, whose overhead is a third; None where torch no longer has it."""
+    if not hasattr(torch, "fbgemm_linear_fp16_weight_fp32_activation"):
+        return None
+    with warnings.catch_warnings():
+        # torch says once that it may drop these calls one day, which the line above is ready for
+        warnings.simplefilter("ignore", UserWarning)
+        packed: Tensor = torch.fbgemm_pack_gemm_matrix_fp16(weight)
+        torch.fbgemm_linear_fp16_weight_fp32_activation(weight.new_zeros(1, weight.shape[1]), packed, None)
+    return packed
 
 
 class PackedLinear(nn.Module):
@@ -36,7 +80,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        # a transposed view, as of a tied embedding, is no faster than the packed form
+        # the plain product, for single rows; a transposed view, as of a tied embedding, would be no faster
         self.small = weight if weight.numel() <= SMALL and weight.is_contiguous() else None
         self.bias = bias
         # the row count is a hint that makes no measurable difference here
@@ -98,9 +142,13 @@ def _pack_layer(layer: Layer) -> None:
             layer.qk_norm = PackedNorm(torch.cat(heads), layer.q_norm.eps)
 
 
-def _packed(linear: nn.Module) -> PackedLinear:
+def _packed(linear: nn.Module) -> nn.Module:
     assert isinstance(linear, Linear)
-    return PackedLinear(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
+    return _layout(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
+
+
+def _layout(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+    return HalfLinear(weight, bias) if HalfLinear.fits(weight) else PackedLinear(weight, bias)
 
 
 def _packed_norm(norm: nn.Module) -> nn.Module:

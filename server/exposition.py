@@ -79,6 +79,11 @@ class Exposition(Collector):
         yield self._counter("cold_steps", "Decode steps that had only d_0 and drafted anew.", stats.cold_steps)
         yield self._gauge("chosen_draft_length", "Draft length k of the last step.", stats.draft_length)
         yield self._gauge("chosen_predrafts", "Pre-draft groups per window of the last step.", stats.predraft_groups)
+        yield self._gauge(
+            "expected_tokens_per_second",
+            "Tokens per second that the automatic policy expects of its choice; 0 under fixed settings.",
+            stats.expected_tokens_per_second,
+        )
 
     def _speculation_aliases(self, stats: EngineStats) -> Families:
         """What vLLM's own benchmark and dashboards read."""

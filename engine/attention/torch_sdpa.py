@@ -18,7 +18,7 @@ from models.decoder import Attention
 
 @dataclass(frozen=True)
 class _Gather:
-    """One shape group's reads: slots int64 [batch · keys], additive mask [batch, 1, rows, keys] or None, flat rows."""
+    """One shape group's reads: slots int64 [batch · keys], additive mask [batch | 1, 1, rows, keys], flat rows."""
 
     rows: slice
     batch: int
@@ -49,11 +49,12 @@ class TorchAttention(AttentionBackend):
             return _Gather(rows, group.batch, slots, None, False)
         if shape.causal and longest == 0:
             return _Gather(rows, group.batch, slots, None, True)
-        visible = np.empty((group.batch, 1, shape.rows, longest + shape.rows), dtype=np.bool_)
-        visible[..., :longest] = ~beyond[:, None, None]
-        visible[..., longest:] = shape.mask()
-        mask = torch.from_numpy(np.where(visible, np.float32(0), np.float32("-inf")))
-        return _Gather(rows, group.batch, slots, mask.to(device, self.storage.slots.dtype), False)
+        # added to the scores: 0 where a row sees a key, -inf where not
+        mask = np.zeros((group.batch if ragged else 1, 1, shape.rows, longest + shape.rows), dtype=np.float32)
+        mask[..., longest:] = shape.bias()
+        if ragged:
+            mask[..., :longest] = np.where(beyond, np.float32("-inf"), np.float32(0))[:, None, None]
+        return _Gather(rows, group.batch, slots, torch.from_numpy(mask).to(device, self.storage.slots.dtype), False)
 
 
 class _PreparedAttention:

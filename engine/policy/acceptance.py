@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+#: what is assumed of d_1 before anything was seen, and of each later draft relative to the one before it
+FIRST_PRIOR, NEXT_PRIOR = 0.5, 0.8
+#: how many observations the assumption weighs
+PRIOR_WEIGHT = 4.0
+
 
 class Survival:
-    """`conditional[j]` estimates P(draft j is accepted | the drafts before it were), with exponential decay.
+    """P(draft j is accepted | the drafts before it were), from counts that decay exponentially.
 
-    d_0 is always right, so index 0 is draft d_1. Survival is the product up to a position.
+    d_0 is always right, so index 0 is draft d_1. Positions that no window has reached lean on the one before them.
+    The default decay remembers about 500 windows.
     """
 
-    def __init__(self, draft_length: int, prior: float = 0.5, decay: float = 0.98) -> None:
-        self.conditional = [prior] * (draft_length - 1)
+    def __init__(self, draft_length: int, decay: float = 0.998) -> None:
         self.decay = decay
+        self._trials = [0.0] * (draft_length - 1)
+        self._accepted = [0.0] * (draft_length - 1)
 
     def observe(self, drafted: int, accepted: int) -> None:
         """A window with `drafted` drafts beside d_0, the first `accepted` of which were right."""
-        for j in range(min(drafted, accepted + 1, len(self.conditional))):
-            outcome = 1.0 if j < accepted else 0.0
-            self.conditional[j] += (1 - self.decay) * (outcome - self.conditional[j])
+        for j in range(min(drafted, accepted + 1, len(self._trials))):
+            self._trials[j] = self.decay * self._trials[j] + 1.0
+            self._accepted[j] = self.decay * self._accepted[j] + (j < accepted)
+
+    def fade(self) -> None:
+        """A step without drafts: what was seen grows old, so that after long plain AR new drafts count for more."""
+        self._trials = [self.decay * trials for trials in self._trials]
+        self._accepted = [self.decay * accepted for accepted in self._accepted]
+
+    def conditional(self) -> list[float]:
+        """The estimate for every draft."""
+        estimates: list[float] = []
+        prior = FIRST_PRIOR
+        for trials, accepted in zip(self._trials, self._accepted, strict=True):
+            estimates.append((accepted + PRIOR_WEIGHT * prior) / (trials + PRIOR_WEIGHT))
+            prior = NEXT_PRIOR * estimates[-1]
+        return estimates
 
     def lengths(self, draft_length: int) -> list[float]:
         """P(acceptance length = a) for a = 1 .. draft_length, as a list that sums to 1."""
         probabilities = []
         alive = 1.0
-        for j in range(draft_length - 1):
-            probabilities.append(alive * (1 - self.conditional[j]))
-            alive *= self.conditional[j]
+        for conditional in self.conditional()[: draft_length - 1]:
+            probabilities.append(alive * (1 - conditional))
+            alive *= conditional
         return [*probabilities, alive]

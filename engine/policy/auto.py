@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from engine.policy.acceptance import Survival
-from engine.policy.base import Policy
+from engine.policy.base import Load, Policy
 from engine.policy.cost import StepCost
 from engine.policy.fixed import likeliest
 from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
-HYSTERESIS = 1.05
-#: steps between decisions
+HYSTERESIS = 1.03
+#: steps between decisions while the load stays
 PERIOD = 16
-#: while plain AR is chosen, this share of steps still drafts, to notice when drafts begin to pay
-PROBE_EVERY = 256
-PROBE_STEPS = 4
+#: every so many steps, a few are given to a rival, so that its cost and acceptance are known and not only assumed
+PROBE_EVERY, PROBE_STEPS = 192, 4
+#: a rival must promise at least this share of the present setting's rate; every fourth time less, since promises err
+RIVAL, OUTSIDER = 0.85, 0.5
+
+AR = DraftChoice(1)
 
 
 class AutoPolicy(Policy):
@@ -27,48 +30,81 @@ class AutoPolicy(Policy):
         self.draft_lengths = sorted({1, *draft_lengths})
         self.cost = cost
         self.survival = Survival(self.draft_lengths[-1])
-        self.choice = DraftChoice(1)
+        self.choice = AR
+        self._rival = AR
+        self._tried: dict[tuple[int, int], int] = {}
         self._steps = 0
         self._sequences = 0
 
-    def choose(self, sequences: int, row_budget: int) -> DraftChoice:
-        if self._steps % PERIOD == 0 or sequences != self._sequences:
-            self._decide(max(1, sequences), row_budget)
-            self._sequences = sequences
+    def choose(self, load: Load, row_budget: int) -> DraftChoice:
+        load = Load(max(1, load.sequences), load.keys)
+        if self._steps % PERIOD == 0 or load.sequences != self._sequences:
+            self._decide(load, row_budget)
+            self._sequences = load.sequences
         self._steps += 1
-        if self.choice.draft_length == 1 and self._steps % PROBE_EVERY < PROBE_STEPS:
-            return self._best(2, max(1, sequences), row_budget)
-        return self.choice
+        into = self._steps % PROBE_EVERY
+        if into == 1:
+            self._rival = self._next_rival(load, row_budget)
+        probing = 1 <= into <= PROBE_STEPS and load.sequences * self._rival.rows <= row_budget
+        choice = self._rival if probing else self.choice
+        if choice == AR:
+            self.survival.fade()
+        return choice
 
     def observe_window(self, drafted: int, accepted: int) -> None:
         self.survival.observe(drafted, accepted)
 
-    def observe_step(self, rows: int, seconds: float) -> None:
-        self.cost.observe(rows, seconds)
+    def observe_step(self, rows: int, load: Load, seconds: float) -> None:
+        self.cost.observe(rows, load, seconds)
 
-    def rate(self, choice: DraftChoice, sequences: int) -> float:
+    def expected_rate(self, load: Load) -> float:
+        return self.rate(self.choice, load) if load.sequences else 0.0
+
+    def rate(self, choice: DraftChoice, load: Load) -> float:
         """Expected committed tokens per second of the whole batch."""
-        k = choice.draft_length
+        sequences, k = load.sequences, choice.draft_length
         if k == 1:
-            return sequences / self.cost(sequences)
+            return sequences / self.cost(sequences, load)
         lengths = self.survival.lengths(k)
-        expected = sum(a * p for a, p in enumerate(lengths, start=1))
-        warm = sum(lengths[a - 1] for a in choice.groups)
-        seconds = self.cost(sequences * choice.rows) + (1 - warm) * self.cost(sequences * choice.cold_rows)
-        return sequences * (expected + 1 - warm) / seconds
+        cold = max(0.0, 1 - sum(lengths[a - 1] for a in choice.groups))
+        committed = sequences * (sum(a * p for a, p in enumerate(lengths, start=1)) + cold)
+        if sequences == 1:
+            return committed / (self.cost(choice.rows, load) + cold * self.cost(choice.cold_rows, load))
+        # in a batch, warm and cold windows share their steps
+        mean_rows = sequences * (choice.rows + cold * choice.cold_rows) / (1 + cold)
+        return committed / ((1 + cold) * self.cost(mean_rows, load))
 
-    def _decide(self, sequences: int, row_budget: int) -> None:
-        best = self._best(1, sequences, row_budget)
-        fits = sequences * self.choice.rows <= row_budget
-        if not fits or self.rate(best, sequences) > HYSTERESIS * self.rate(self.choice, sequences):
+    def _decide(self, load: Load, row_budget: int) -> None:
+        best = max(self._candidates(load, row_budget), key=lambda c: self.rate(c, load))
+        # S follows the survival without ado; k and |S| only change where it pays
+        same = _size(best) == _size(self.choice)
+        fits = load.sequences * self.choice.rows <= row_budget
+        if same or not fits or self.rate(best, load) > HYSTERESIS * self.rate(self.choice, load):
             self.choice = best
 
-    def _best(self, shortest: int, sequences: int, row_budget: int) -> DraftChoice:
-        candidates = [
-            DraftChoice(k, likeliest(self.survival.lengths(k), groups))
-            for k in self.draft_lengths
-            if k >= shortest
-            for groups in range(k + 1 if k > 1 else 1)
-        ]
-        fitting = [c for c in candidates if sequences * c.rows <= row_budget] or [DraftChoice(1)]
-        return max(fitting, key=lambda c: self.rate(c, sequences))
+    def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
+        """Of the settings that might be as good, the one tried longest ago; under plain AR at least one that drafts."""
+        others = [c for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)]
+        if not others:
+            return self.choice
+        turn = self._steps // PROBE_EVERY
+        least = (RIVAL if turn % 4 else OUTSIDER) * self.rate(self.choice, load)
+        rivals = [c for c in others if self.rate(c, load) >= least]
+        if not rivals and self.choice == AR:
+            rivals = [max(others, key=lambda c: self.rate(c, load))]
+        rival = min(rivals, key=lambda c: self._tried.get(_size(c), -1), default=self.choice)
+        self._tried[_size(rival)] = self._steps
+        return rival
+
+    def _candidates(self, load: Load, row_budget: int) -> list[DraftChoice]:
+        """AR, and for every k the likeliest groups, as many as the row budget allows."""
+        candidates = [AR]
+        for k in self.draft_lengths[1:]:
+            lengths = self.survival.lengths(k)
+            drafts = [DraftChoice(k, likeliest(lengths, groups)) for groups in range(k + 1)]
+            candidates += [c for c in drafts if load.sequences * c.rows <= row_budget]
+        return candidates
+
+
+def _size(choice: DraftChoice) -> tuple[int, int]:
+    return choice.draft_length, len(choice.groups)

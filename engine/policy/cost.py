@@ -1,45 +1,63 @@
-"""What a step costs: seconds as a function of its rows, measured at start-up and corrected while serving."""
+"""What a step costs: seconds by its rows and load, measured at start-up and corrected while serving."""
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Callable
+from dataclasses import dataclass, field
 
-PROBED_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-PROBE_SECONDS = 1.0
-REPEATS = 3
-#: weight of a new observation; small, since steps are noisy
-LEARNING_RATE = 0.05
+from engine.policy.base import Load
+
+#: weight of a new observation in its own cell, and in the drift that all cells share
+CELL_RATE, DRIFT_RATE = 0.05, 0.01
+#: observations after which a cell is trusted enough that what is left of its error counts as drift
+SETTLED = 50
 
 
+@dataclass
+class _Cell:
+    """Steps of about so many sequences and rows: how far they are off the formula."""
+
+    factor: float = 1.0
+    seen: int = 0
+
+
+@dataclass
 class StepCost:
-    """Piecewise linear step time over the number of rows in the flat batch."""
+    """t = table(rows) + per_sequence·(sequences - 1) + per_key·keys + per_score·keys·rows / sequences, corrected.
 
-    def __init__(self, rows: list[int], seconds: list[float]) -> None:
-        self.rows = rows
-        self.seconds = seconds
+    `table` is piecewise linear over measured rows of one sequence. Each (sequences, rows) cell, in octaves and half
+    octaves, has a factor that follows observed steps; a common factor follows what slows or speeds them all.
+    """
 
-    @classmethod
-    def measure(cls, max_rows: int, step: Callable[[int], float]) -> StepCost:
-        """Time `step(rows) -> seconds` at powers of two up to max_rows, within about PROBE_SECONDS in all.
+    rows: list[int]
+    seconds: list[float]
+    per_sequence: float = 0.0
+    per_key: float = 0.0
+    per_score: float = 0.0
+    drift: float = 1.0
+    _cells: dict[tuple[int, int], _Cell] = field(default_factory=dict)
 
-        The least of a few repeats counts, since whatever else the machine does only adds. On a busy machine larger
-        steps stay unmeasured and are taken to cost in proportion; observed steps correct them.
-        """
-        started = time.perf_counter()
-        step(1)
-        rows: list[int] = []
-        seconds: list[float] = []
-        for count in PROBED_ROWS:
-            if count > max_rows or (len(rows) > 1 and time.perf_counter() - started > PROBE_SECONDS):
-                break
-            rows.append(count)
-            seconds.append(min(step(count) for _ in range(REPEATS)))
-        return cls(rows, seconds)
+    def __call__(self, rows: float, load: Load) -> float:
+        """Seconds for a step of so many rows (all sequences together) under this load."""
+        cell = self._cells.get(self._key(rows, load))
+        return self._formula(rows, load) * self.drift * (cell.factor if cell else 1.0)
 
-    def __call__(self, rows: int) -> float:
-        """Seconds for a step of so many rows; beyond the measured range it grows in proportion."""
+    def observe(self, rows: int, load: Load, seconds: float) -> None:
+        """Learn from one step; a stalled one counts at most fourfold."""
+        cell = self._cells.setdefault(self._key(rows, load), _Cell())
+        error = min(max(seconds / (self._formula(rows, load) * self.drift * cell.factor), 0.25), 4.0) - 1
+        cell.factor *= 1 + max(CELL_RATE, 1 / (cell.seen + 2)) * error
+        cell.seen += 1
+        if cell.seen > SETTLED:
+            self.drift *= 1 + DRIFT_RATE * error
+
+    def _formula(self, rows: float, load: Load) -> float:
+        per_sequence = self.per_sequence * (load.sequences - 1)
+        keys = load.keys * (self.per_key + self.per_score * rows / load.sequences)
+        return self._table(rows) + per_sequence + keys
+
+    def _table(self, rows: float) -> float:
+        """Beyond the measured range a step grows in proportion."""
         if rows >= self.rows[-1]:
             return self.seconds[-1] * rows / self.rows[-1]
         right = max(1, bisect_left(self.rows, rows))
@@ -47,8 +65,7 @@ class StepCost:
         share = (rows - low) / (high - low)
         return self.seconds[right - 1] * (1 - share) + self.seconds[right] * share
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """Pull the nearest measured point towards what a step of these rows really took."""
-        nearest = min(range(len(self.rows)), key=lambda i: abs(self.rows[i] - rows))
-        ratio = seconds / self(rows)
-        self.seconds[nearest] *= 1 + LEARNING_RATE * (min(max(ratio, 0.25), 4.0) - 1)
+    @staticmethod
+    def _key(rows: float, load: Load) -> tuple[int, int]:
+        """Octave of the sequences, half octave of the rows: bit lengths, since logarithms cost more."""
+        return load.sequences.bit_length(), int(rows * rows).bit_length()

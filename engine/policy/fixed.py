@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.policy.acceptance import Survival
-from engine.policy.base import Policy
+from engine.policy.base import Load, Policy
 from engine.strategies.base import DraftChoice
 
 
@@ -15,14 +15,17 @@ class FixedPolicy(Policy):
         self.groups = min(groups, draft_length) if draft_length > 1 else 0
         self.survival = Survival(draft_length)
 
-    def choose(self, sequences: int, row_budget: int) -> DraftChoice:
+    def choose(self, load: Load, row_budget: int) -> DraftChoice:
         return DraftChoice(self.draft_length, likeliest(self.survival.lengths(self.draft_length), self.groups))
 
     def observe_window(self, drafted: int, accepted: int) -> None:
         self.survival.observe(drafted, accepted)
 
-    def observe_step(self, rows: int, seconds: float) -> None:
+    def observe_step(self, rows: int, load: Load, seconds: float) -> None:
         """A fixed setting does not depend on what steps cost."""
+
+    def expected_rate(self, load: Load) -> float:
+        return 0.0
 
 
 def likeliest(lengths: list[float], groups: int) -> tuple[int, ...]:
