@@ -58,6 +58,5 @@ def grammar_workload(seed: int = 0) -> list[Submit]:
         for index, setting in enumerate(SETTINGS):
             fields = {"max_tokens": rng.randint(12, 40), "seed": rng.getrandbits(60), **setting}
             requests.append(request(f"{name}-{index}", prompt(), rng.randrange(3), grammar=grammar, **fields))
-    for index in range(8):
-        requests.append(request(f"free-{index}", prompt(), max_tokens=20, temperature=0.8, seed=index))
-    return requests
+    free = {"max_tokens": 20, "temperature": 0.8}
+    return requests + [request(f"free-{index}", prompt(), seed=index, **free) for index in range(8)]
