@@ -12,7 +12,6 @@ from torch import Tensor
 
 from engine.config import EngineConfig
 from engine.errors import RequestError
-from engine.grammar.compiler import GrammarCompiler
 from engine.grammar.drafting import BoundDrafts, bind_drafts
 from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
@@ -52,7 +51,7 @@ class Engine:
         self.runner = self._parts.runner
         self.policy = self._parts.policy
         self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device)
-        self.grammars = GrammarQueue(_compiler(self.config, self._parts.ready))
+        self.grammars = GrammarQueue(self._parts.grammars)
         self.recorder = StatsRecorder()
         self._sequences: dict[str, Sequence] = {}
         self._finished: list[Sequence] = []
@@ -280,10 +279,6 @@ class Engine:
         outputs += [sequence.take_output() for sequence in self._finished]
         self._finished.clear()
         return outputs
-
-
-def _compiler(config: EngineConfig, ready: Ready) -> GrammarCompiler:
-    return GrammarCompiler(Path(config.model), ready.vocab_size, ready.eos_token_ids)
 
 
 def _broken(logits: Tensor) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -20,7 +21,7 @@ KEPT = 64
 
 
 class GrammarCompiler:
-    """Thread safe. The tokenizer is read when the first grammar comes, so nobody else pays for it."""
+    """Thread safe. The tokenizer is read by `warm`, or when the first grammar comes."""
 
     def __init__(self, folder: Path, vocab_size: int, eos_token_ids: list[int]) -> None:
         self._folder = folder
@@ -29,6 +30,14 @@ class GrammarCompiler:
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
         self._lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Read the tokenizer, which for a large vocabulary would hold up every thread for a second later on.
+
+        Where it cannot be used, the first grammar will say so.
+        """
+        with contextlib.suppress(RequestError):
+            self._read_tokenizer()
 
     def kept(self, grammar: Grammar) -> CompiledGrammar | None:
         """The grammar, if it is compiled and sound; never slow."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from llguidance import LLMatcher
@@ -16,8 +17,8 @@ Bits = NDArray[np.int32]
 class CompiledGrammar:
     """A grammar at its start, whose copies share what the lexer learns.
 
-    `words` counts the tokens of the tokenizer, `vocab_size` those of the model; `exhausted` is set when a limit of the
-    shared lexer was met, after which a fresh compilation is better than another copy.
+    `words` counts the tokens of the tokenizer, `vocab_size` those of the model, which are not more; `exhausted` is set
+    when a limit of the shared lexer was met, after which a fresh compilation is better than another copy.
     """
 
     start: LLMatcher
@@ -25,6 +26,14 @@ class CompiledGrammar:
     vocab_size: int
     end_ids: frozenset[int]
     exhausted: bool = False
+
+    @cached_property
+    def but_ends(self) -> Bits:
+        """Bits of all tokens of the tokenizer but those that end a text."""
+        bits = np.full(-(-self.words // 32), 0xFFFFFFFF, np.uint32)
+        for token in self.end_ids:
+            bits[token >> 5] &= np.uint32(0xFFFFFFFF ^ (1 << (token & 31)))
+        return bits.view(np.int32)
 
 
 class Matcher:
@@ -38,7 +47,6 @@ class Matcher:
         self._grammar = grammar
         self._state = grammar.start.deep_copy()
         self._ignore_eos = ignore_eos
-        self._words = -(-grammar.words // 32)
         self._row_words = -(-grammar.vocab_size // 32)
         self._committed: list[int] = []
         self._ahead = 0
@@ -55,8 +63,7 @@ class Matcher:
         if not self._state.is_accepting():
             return False
         bits = self._bits()
-        self._clear_ends(bits)
-        return not bits.any()
+        return not (bits & self._grammar.but_ends).any()
 
     def advance(self, token: int) -> bool:
         """Commit an allowed token; returns whether the output is now complete."""
@@ -78,7 +85,7 @@ class Matcher:
                 self._give_up()
             return np.zeros(self._row_words, np.int32)
         if self._ignore_eos:
-            self._clear_ends(bits)
+            bits &= self._grammar.but_ends
         return bits[: self._row_words]
 
     def allowed_along(self, drafts: list[int]) -> list[Bits]:
@@ -122,13 +129,9 @@ class Matcher:
         return bool(self._state.consume_token(draft)) and not self._state.is_stopped()
 
     def _bits(self) -> Bits:
-        bits = np.zeros(max(self._words, self._row_words), np.int32)
-        self._state.unsafe_compute_mask_ptr(bits.ctypes.data, self._words * 4)
+        bits = np.empty_like(self._grammar.but_ends)
+        self._state.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
         return bits
-
-    def _clear_ends(self, bits: Bits) -> None:
-        for token in self._grammar.end_ids:
-            bits.view(np.uint32)[token >> 5] &= np.uint32(0xFFFFFFFF ^ (1 << (token & 31)))
 
     def _give_up(self) -> None:
         self._grammar.exhausted = True

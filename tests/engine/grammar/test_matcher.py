@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import RequestError
 from engine.grammar.compiler import KEPT, GrammarCompiler
 from engine.grammar.matcher import Bits, Matcher
 from engine.params import Grammar
+from engine.sampling.processors import forbidden_here, forbidden_there
 from tests.engine.drive import endings, make_engine, request, run
 from tests.engine.grammar.tiny_tokens import SPECIAL, TEXTS, text_of
 from tests.engine.grammar.workload import GRAMMARS
@@ -118,6 +120,14 @@ def test_special_tokens_and_padding_are_never_text(babbler: Path) -> None:
     assert held[len(SPECIAL) : VOCAB].all()
     assert not held[: len(SPECIAL)].any()
     assert not held[VOCAB:].any()
+
+
+def test_both_ways_to_unpack_bits_agree() -> None:
+    packed = np.random.default_rng(0).integers(0, 256, (5, 128), dtype=np.uint8)
+    here, there = (unpack(packed, 1001, torch.device("cpu")) for unpack in (forbidden_here, forbidden_there))
+    assert here.shape == (5, 1001)
+    assert torch.equal(here, there)
+    assert here[2, 77] == (packed[2, 9] >> 5 & 1 == 0)
 
 
 def test_compiled_grammars_are_kept_within_bounds(babbler: Path) -> None:
