@@ -14,8 +14,8 @@ from engine.params import Grammar
 
 MODEL = Path(__file__).parents[1] / "models" / "shipped" / "tidar-python-5m"
 ANY_TEXT = Grammar("regex", "(?s:.*)")
-PAIRS = 9
-TOKENS = 128
+PAIRS = 30
+TOKENS = 48
 SPECIAL_TOKENS = (0, 1, 2, 3)
 
 
