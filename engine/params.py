@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from engine.errors import RequestError
 
 MAX_LOGPROBS = 20
+
+GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "lark"]
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    """What the output must match, from its first token to its last.
+
+    `source` is the JSON text of the schema, nothing for json_object, the regular expression, a JSON list of strings, or
+    a grammar in llguidance's Lark dialect.
+    """
+
+    kind: GrammarKind
+    source: str = ""
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +48,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def check(self, vocab_size: int) -> None:
         """Refuse values outside their range. Raises RequestError naming the field."""

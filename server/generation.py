@@ -28,7 +28,8 @@ class Job:
     """What a request asks of the engine: `n` choices for each prompt, numbered prompt by prompt.
 
     `limits` are the prompts' max_tokens, since what the context leaves differs; they win over the params' own.
-    With `only_scores` the one token the engine has to generate is not shown.
+    With `only_scores` the one token the engine has to generate is not shown. `grammar_field` is the client's field that
+    asked for the params' grammar.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class Job:
     skip_special_tokens: bool = True
     priority: int = 0
     only_scores: bool = False
+    grammar_field: str | None = None
     created: float = field(default_factory=time.time)
     arrived: float = field(default_factory=time.perf_counter)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -110,7 +112,7 @@ class Generation:
                 async for output in outputs:
                     if output.finish_reason == "error":
                         timeline.finish("error", output)
-                        raise engine_error(output)
+                        raise engine_error(output, self.job.grammar_field)
                     stopped = transcript.stop_string is not None
                     if output.finish_reason == "abort" and not stopped:
                         raise unavailable(

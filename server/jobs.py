@@ -11,6 +11,7 @@ from models.tokenizer import Tokenizer
 from server.conversation import chat_prompt
 from server.errors import bad_request
 from server.generation import Job
+from server.grammars import GrammarDoor
 from server.prompts import completion_prompts, room, truncate
 from server.protocol.chat import ChatRequest
 from server.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest
@@ -18,7 +19,9 @@ from server.protocol.sampling import SamplingRequest
 from server.transcript import Stopping
 
 
-async def completion_job(body: CompletionRequest, request_id: str, tokenizer: Tokenizer, ready: Ready) -> Job:
+async def completion_job(
+    body: CompletionRequest, request_id: str, tokenizer: Tokenizer, ready: Ready, grammars: GrammarDoor
+) -> Job:
     """Raises a 400 that names the field at fault."""
     created, arrived = time.time(), time.perf_counter()
     body.refuse_unsupported()
@@ -28,11 +31,14 @@ async def completion_job(body: CompletionRequest, request_id: str, tokenizer: To
     prompts = await completion_prompts(body, tokenizer, ready.vocab_size)
     prompts = [truncate(prompt, body.truncate_prompt_tokens, context, wanted or 1) for prompt in prompts]
     limits = [room(prompt, context, wanted, DEFAULT_MAX_TOKENS) for prompt in prompts]
+    params = _checked(body.params(min(limits)), ready)
+    grammar_field = await _check_grammar(body, grammars)
     return Job(
         request_id=request_id,
         prompts=prompts,
         limits=limits,
-        params=_checked(body.params(min(limits)), ready),
+        params=params,
+        grammar_field=grammar_field,
         stopping=stopping,
         n=body.choices,
         skip_special_tokens=body.skip_special_tokens is not False,
@@ -43,7 +49,9 @@ async def completion_job(body: CompletionRequest, request_id: str, tokenizer: To
     )
 
 
-async def chat_job(body: ChatRequest, request_id: str, tokenizer: Tokenizer, ready: Ready) -> Job:
+async def chat_job(
+    body: ChatRequest, request_id: str, tokenizer: Tokenizer, ready: Ready, grammars: GrammarDoor
+) -> Job:
     """Raises a 400 that names the field at fault."""
     created, arrived = time.time(), time.perf_counter()
     body.refuse_unsupported()
@@ -52,11 +60,14 @@ async def chat_job(body: ChatRequest, request_id: str, tokenizer: Tokenizer, rea
     field, wanted = body.token_limit
     prompt = truncate(await chat_prompt(body, tokenizer), body.truncate_prompt_tokens, context, wanted or 1)
     limit = room(prompt, context, wanted, None, param=field, source="messages")
+    params = _checked(body.params(limit), ready, {"logprobs": "top_logprobs"})
+    grammar_field = await _check_grammar(body, grammars)
     return Job(
         request_id=request_id,
         prompts=[prompt],
         limits=[limit],
-        params=_checked(body.params(limit), ready, {"logprobs": "top_logprobs"}),
+        params=params,
+        grammar_field=grammar_field,
         stopping=stopping,
         n=body.choices,
         skip_special_tokens=body.skip_special_tokens is not False,
@@ -74,6 +85,15 @@ def _checked(params: SamplingParams, ready: Ready, renamed: dict[str, str] | Non
         name = error.param or ""
         raise bad_request(str(error), (renamed or {}).get(name, name) or None) from None
     return params
+
+
+async def _check_grammar(body: SamplingRequest, grammars: GrammarDoor) -> str | None:
+    """The name of the field that asks for a grammar, if one does. Raises a 400 where it cannot be used."""
+    if body.asked_grammar is None:
+        return None
+    field, grammar = body.asked_grammar
+    await grammars.check(grammar, field)
+    return field
 
 
 def _stopping(body: SamplingRequest) -> Stopping:

@@ -14,6 +14,7 @@ from server.errors import ApiError
 from server.exposition import Exposition
 from server.gate import Gate
 from server.generation import Generation, Job
+from server.grammars import GrammarDoor
 from server.metrics import ServerMetrics
 from server.probe import Probe
 from server.protocol.sampling import SamplingRequest
@@ -35,6 +36,7 @@ class Serving:
     def __post_init__(self) -> None:
         self.metrics = ServerMetrics()
         self.gate = Gate(self.engine)
+        self.grammars = GrammarDoor(self.engine.config, self.engine.ready)
         self.probe = Probe(self.engine)
         self.exposition = Exposition(self.engine, self.metrics, self.model_name)
 

@@ -1,8 +1,10 @@
-"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length."""
+"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length, grammar."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.params import SamplingParams
@@ -38,6 +40,32 @@ def process(logits: Tensor, row: Row) -> None:
         logits[allowed] = kept
     if row.position - row.sequence.prompt_len < params.min_tokens and row.sequence.stop_token_ids:
         logits[torch.tensor(list(row.sequence.stop_token_ids), device=logits.device)] = float("-inf")
+
+
+def apply_grammars(logits: Tensor, rows: list[Row]) -> Tensor:
+    """Logits [rows, vocab_size] with -inf for every token that a row's grammar forbids; rows without one unchanged."""
+    bound = [(i, row.allowed) for i, row in enumerate(rows) if row.allowed is not None]
+    if not bound:
+        return logits
+    unpack = forbidden_here if logits.device.type == "cpu" else forbidden_there
+    forbidden = unpack(np.stack([bits for _, bits in bound]).view(np.uint8), logits.shape[-1], logits.device)
+    if len(bound) == len(rows):
+        return logits.masked_fill(forbidden, float("-inf"))
+    index = torch.tensor([i for i, _ in bound], device=logits.device)
+    return logits.index_copy(0, index, logits[index].masked_fill(forbidden, float("-inf")))
+
+
+def forbidden_here(packed: NDArray[np.uint8], vocab: int, device: torch.device) -> Tensor:
+    """bool [rows, vocab], True where a bit of packed [rows, bytes] is clear; unpacked by the CPU."""
+    allowed = np.unpackbits(packed, axis=1, count=vocab, bitorder="little").view(np.bool_)
+    return torch.from_numpy(~allowed).to(device)
+
+
+def forbidden_there(packed: NDArray[np.uint8], vocab: int, device: torch.device) -> Tensor:
+    """The same, unpacked by the device, so that an eighth of the bytes travel."""
+    each_bit = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=device)
+    there = torch.from_numpy(packed).to(device)
+    return ((there[:, :, None] & each_bit) == 0).flatten(1)[:, :vocab]
 
 
 def _penalise(logits: Tensor, row: Row, params: SamplingParams) -> None:

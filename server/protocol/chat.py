@@ -40,13 +40,6 @@ class Message(RequestPart):
         return message
 
 
-class ResponseFormat(RequestPart):
-    """The shape the answer must have; only plain text is supported."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
-
-
 class ChatRequest(SamplingRequest):
     """A chat completion request: OpenAI's fields and vLLM's extensions."""
 
@@ -60,7 +53,6 @@ class ChatRequest(SamplingRequest):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     add_special_tokens: bool | None = None
-    response_format: ResponseFormat | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
 
@@ -82,10 +74,6 @@ class ChatRequest(SamplingRequest):
             raise bad_request("top_logprobs needs logprobs to be true.", "top_logprobs")
         if self.prompt_logprobs is not None and self.stream:
             raise bad_request("prompt_logprobs are not streamed; leave out stream.", "prompt_logprobs")
-        if self.response_format is not None and self.response_format.type != "text":
-            raise bad_request(
-                "response_format can only be text; constrained output is not supported.", "response_format"
-            )
         if self.tools and self.tool_choice != "none":
             raise bad_request("tools are not supported; leave them out or set tool_choice to none.", "tools")
 
