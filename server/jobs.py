@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from engine.errors import RequestError
 from engine.messages import Ready
-from engine.params import SamplingParams
+from engine.params import Grammar, SamplingParams
 from models.tokenizer import Tokenizer
 from server.conversation import chat_prompt
 from server.errors import bad_request
+from server.formats import Formats
 from server.generation import Job
-from server.prompts import completion_prompts, room, truncate
+from server.prompts import Prompt, completion_prompts, room, truncate
 from server.protocol.chat import ChatRequest
 from server.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest
 from server.protocol.sampling import SamplingRequest
+from server.tools.choice import ToolUse, tool_use
+from server.tools.grammar import Markers
 from server.transcript import Stopping
 
 
@@ -43,27 +48,51 @@ async def completion_job(body: CompletionRequest, request_id: str, tokenizer: To
     )
 
 
-async def chat_job(body: ChatRequest, request_id: str, tokenizer: Tokenizer, ready: Ready) -> Job:
+async def chat_job(
+    body: ChatRequest, request_id: str, tokenizer: Tokenizer, ready: Ready, formats: Formats | None = None
+) -> Job:
     """Raises a 400 that names the field at fault."""
     created, arrived = time.time(), time.perf_counter()
     body.refuse_unsupported()
     stopping = _stopping(body)
     context = ready.max_model_len
+    formats = formats or Formats()
+    use = tool_use(body, formats)
     field, wanted = body.token_limit
-    prompt = truncate(await chat_prompt(body, tokenizer), body.truncate_prompt_tokens, context, wanted or 1)
+    prompt = truncate(await chat_prompt(body, tokenizer, use), body.truncate_prompt_tokens, context, wanted or 1)
     limit = room(prompt, context, wanted, None, param=field, source="messages")
+    params = body.params(limit)
+    if use is not None and use.forced:
+        params = msgspec.structs.replace(params, grammar=_calls_only(use, prompt, tokenizer, formats))
     return Job(
         request_id=request_id,
         prompts=[prompt],
         limits=[limit],
-        params=_checked(body.params(limit), ready, {"logprobs": "top_logprobs"}),
+        params=_checked(params, ready, {"logprobs": "top_logprobs"}),
         stopping=stopping,
         n=body.choices,
         skip_special_tokens=body.skip_special_tokens is not False,
+        kept_tokens=_signs(use, formats, tokenizer),
+        reasoning=formats.reasoning,
+        tools=use,
         priority=body.priority or 0,
         created=created,
         arrived=arrived,
     )
+
+
+def _calls_only(use: ToolUse, prompt: Prompt, tokenizer: Tokenizer, formats: Formats) -> Grammar:
+    """The grammar of an answer that has to call a tool, after such thoughts as the model writes first."""
+    if formats.reasoning is None:
+        return use.grammar(tokenizer, None)
+    thoughts = formats.reasoning.after(prompt.token_ids, tokenizer)
+    return use.grammar(tokenizer, thoughts.grammar(Markers(tokenizer)))
+
+
+def _signs(use: ToolUse | None, formats: Formats, tokenizer: Tokenizer) -> frozenset[int]:
+    """The special tokens that parsers have to see."""
+    signs = [*(use.parser.markers if use else ()), *(formats.reasoning.markers() if formats.reasoning else ())]
+    return frozenset(token for sign in signs if (token := Markers(tokenizer).special(sign)) is not None)
 
 
 def _checked(params: SamplingParams, ready: Ready, renamed: dict[str, str] | None = None) -> SamplingParams:

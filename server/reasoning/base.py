@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from server.tools.grammar import Markers, literal
 
+if TYPE_CHECKING:
+    from models.tokenizer import Tokenizer
+
 SPACES = " \t\r\n"
+#: tokens at a prompt's end that tell whether it opened a tag
+TAIL = 32
 
 
 class Phase(Enum):
@@ -32,6 +38,8 @@ class ReasoningParser(ABC):
         """`inside`: the answer begins between the tags, though the model may open them once more."""
         self.inside = inside
         self.phase = Phase.THINKING if inside else Phase.UNDECIDED
+        #: whether there are thoughts, empty ones included
+        self.thinks = inside
         self._held = ""
         self._may_open = inside
         self._after_tag = True
@@ -40,6 +48,11 @@ class ReasoningParser(ABC):
     @abstractmethod
     def for_prompt(cls, prompt: str) -> ReasoningParser:
         """A parser of the answer to a prompt that ends like this."""
+
+    @classmethod
+    def after(cls, prompt: Sequence[int], tokenizer: Tokenizer) -> ReasoningParser:
+        """A parser of the answer to a prompt of these tokens."""
+        return cls.for_prompt(tokenizer.decode(prompt[-TAIL:], skip_special_tokens=False))
 
     @classmethod
     def markers(cls) -> tuple[str, str]:
@@ -65,19 +78,21 @@ class ReasoningParser(ABC):
 
     def grammar(self, markers: Markers) -> str:
         """Lark rules, `thoughts` being the first, for all that comes before the answer."""
-        closed = f"thoughts: {'' if self.inside else markers.sign(self.start)} "
         end = markers.special(self.end)
         if end is None:
-            free = f"thinking[suffix={literal(self.end)}]: /(?s:.*)/\n"
-            return f"{closed}thinking gap\n{free}gap: /\\n{{0,2}}/\n"
-        return f"{closed}/(?s:.*)/ <[{end}]> gap\ngap: /\\n{{0,2}}/\n"
+            closed, free = "thinking", f"thinking[suffix={literal(self.end)}]: /(?s:.*)/\n"
+        else:
+            closed, free = f"thinking <[{end}]>", "thinking: /(?s:.*)/\n"
+        closed += " spaces"
+        rule = closed if self.inside else f"({markers.sign(self.start)} {closed})?"
+        return f"thoughts: {rule}\n{free}spaces: /\\n{{0,2}}/\n"
 
     def _decide(self) -> None:
         """Whether there are thoughts, as soon as the text says so."""
         begins = self._held.lstrip(SPACES)
         if begins.startswith(self.start):
             self._held = begins.removeprefix(self.start)
-            self.phase = Phase.THINKING
+            self.phase, self.thinks = Phase.THINKING, True
         elif not self.start.startswith(begins):
             self.phase, self._after_tag = Phase.ANSWERING, False
 

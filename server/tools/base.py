@@ -18,6 +18,7 @@ class Function:
     name: str
     parameters: dict[str, Any]
     strict: bool = False
+    description: str = ""
 
 
 @dataclass(slots=True)
@@ -54,6 +55,8 @@ class ToolParser(ABC):
 
     #: signs of the format that are special tokens in some vocabularies
     markers: ClassVar[tuple[str, ...]] = ()
+    #: a call as the format writes it
+    example: ClassVar[str]
 
     def __init__(self, names: Collection[str], hidden: Collection[str] = ()) -> None:
         """`names`: the offered functions. `hidden`: markers that readers do not see where they open no call."""

@@ -11,7 +11,7 @@ ARGUMENT_KEYS = ("arguments", "parameters")
 
 
 class CallObject:
-    """Feed it from the opening brace on; it reports the call as soon as name and first brace of the arguments are known.
+    """Feed it from the opening brace on; it reports the call once its name and its arguments' first brace are known.
 
     Keys may come in any order; others than name and arguments, or parameters, are read over.
     """

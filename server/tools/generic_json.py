@@ -14,6 +14,7 @@ class GenericJsonParser(MarkedParser):
     """Only what the answer begins with can be a call."""
 
     beginnings = "{["
+    example = '{"name": ..., "arguments": {...}}'
 
     def _before(self, char: str) -> None:
         if char == "{":

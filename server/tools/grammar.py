@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.tokenizer import Tokenizer
-
 if TYPE_CHECKING:
+    from models.tokenizer import Tokenizer
     from server.tools.base import Function
 
 #: JSON as chat templates write it, so that no choice is left but the arguments' own

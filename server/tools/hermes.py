@@ -17,6 +17,7 @@ class HermesParser(MarkedParser):
 
     markers = (OPEN, CLOSE)
     openers = (OPEN,)
+    example = '<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>'
     arguments_optional = True
 
     def _before(self, char: str) -> None:

@@ -17,6 +17,7 @@ class Llama3JsonParser(MarkedParser):
 
     markers = (TAG,)
     openers = (TAG,)
+    example = '{"name": ..., "parameters": {...}}'
     beginnings = "{"
 
     def _before(self, char: str) -> None:

@@ -24,6 +24,7 @@ class MistralParser(MarkedParser):
 
     markers = (OPEN, ID, ARGUMENTS)
     openers = (OPEN,)
+    example = '[TOOL_CALLS] [{"name": ..., "arguments": {...}}]'
 
     def __init__(self, names: Collection[str], hidden: Collection[str] = ()) -> None:
         super().__init__(names, hidden)
