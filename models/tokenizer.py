@@ -112,6 +112,11 @@ class Tokenizer:
         """`token_bytes` as text for people, U+FFFD where they are part of a character."""
         return self.token_bytes(token_id).decode(errors="replace")
 
+    def to_json(self) -> str:
+        """The tokenizer as the text of a tokenizer.json."""
+        text: str = self._fast.to_str()
+        return text
+
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
     ) -> str:

@@ -31,8 +31,9 @@ class Job:
     """What a request asks of the engine: `n` choices for each prompt, numbered prompt by prompt.
 
     `limits` are the prompts' max_tokens, since what the context leaves differs; they win over the params' own.
-    With `only_scores` the one token the engine has to generate is not shown. `kept_tokens` are special tokens that are
-    part of the text where others are left out; `reasoning` reads the thoughts before an answer, `tools` its calls.
+    With `only_scores` the one token the engine has to generate is not shown. `grammar_field` is the client's field that
+    asked for the params' grammar. `kept_tokens` are special tokens that are part of the text where others are left out;
+    `reasoning` reads the thoughts before an answer, `tools` its calls.
     """
 
     request_id: str
@@ -47,6 +48,7 @@ class Job:
     kept_tokens: frozenset[int] = frozenset()
     reasoning: type[ReasoningParser] | None = None
     tools: ToolUse | None = None
+    grammar_field: str | None = None
     created: float = field(default_factory=time.time)
     arrived: float = field(default_factory=time.perf_counter)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -130,7 +132,7 @@ class Generation:
                 async for output in outputs:
                     if output.finish_reason == "error":
                         timeline.finish("error", output)
-                        raise engine_error(output)
+                        raise engine_error(output, self.job.grammar_field)
                     stopped = transcript.stop_string is not None
                     if output.finish_reason == "abort" and not stopped:
                         raise unavailable(

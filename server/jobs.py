@@ -10,10 +10,12 @@ from engine.errors import RequestError
 from engine.messages import Ready
 from engine.params import Grammar, SamplingParams
 from models.tokenizer import Tokenizer
+from server.constraints import answer_grammar
 from server.conversation import chat_prompt
 from server.errors import bad_request
 from server.formats import Formats
 from server.generation import Job
+from server.grammars import GrammarDoor
 from server.prompts import Prompt, completion_prompts, room, truncate
 from server.protocol.chat import ChatRequest
 from server.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest
@@ -23,7 +25,9 @@ from server.tools.grammar import Markers
 from server.transcript import Stopping
 
 
-async def completion_job(body: CompletionRequest, request_id: str, tokenizer: Tokenizer, ready: Ready) -> Job:
+async def completion_job(
+    body: CompletionRequest, request_id: str, tokenizer: Tokenizer, ready: Ready, grammars: GrammarDoor
+) -> Job:
     """Raises a 400 that names the field at fault."""
     created, arrived = time.time(), time.perf_counter()
     body.refuse_unsupported()
@@ -33,11 +37,14 @@ async def completion_job(body: CompletionRequest, request_id: str, tokenizer: To
     prompts = await completion_prompts(body, tokenizer, ready.vocab_size)
     prompts = [truncate(prompt, body.truncate_prompt_tokens, context, wanted or 1) for prompt in prompts]
     limits = [room(prompt, context, wanted, DEFAULT_MAX_TOKENS) for prompt in prompts]
+    params = _checked(body.params(min(limits)), ready)
+    grammar_field = await _check_grammar(body.asked_grammar, grammars)
     return Job(
         request_id=request_id,
         prompts=prompts,
         limits=limits,
-        params=_checked(body.params(min(limits)), ready),
+        params=params,
+        grammar_field=grammar_field,
         stopping=stopping,
         n=body.choices,
         skip_special_tokens=body.skip_special_tokens is not False,
@@ -49,7 +56,12 @@ async def completion_job(body: CompletionRequest, request_id: str, tokenizer: To
 
 
 async def chat_job(
-    body: ChatRequest, request_id: str, tokenizer: Tokenizer, ready: Ready, formats: Formats | None = None
+    body: ChatRequest,
+    request_id: str,
+    tokenizer: Tokenizer,
+    ready: Ready,
+    grammars: GrammarDoor,
+    formats: Formats | None = None,
 ) -> Job:
     """Raises a 400 that names the field at fault."""
     created, arrived = time.time(), time.perf_counter()
@@ -61,14 +73,16 @@ async def chat_job(
     field, wanted = body.token_limit
     prompt = truncate(await chat_prompt(body, tokenizer, use), body.truncate_prompt_tokens, context, wanted or 1)
     limit = room(prompt, context, wanted, None, param=field, source="messages")
-    params = body.params(limit)
-    if use is not None and use.forced:
-        params = msgspec.structs.replace(params, grammar=_calls_only(use, prompt, tokenizer, formats))
+    asked = answer_grammar(body.asked_grammar, use, _thoughts(prompt, tokenizer, formats), tokenizer)
+    params = msgspec.structs.replace(body.params(limit), grammar=asked[1] if asked else None)
+    params = _checked(params, ready, {"logprobs": "top_logprobs"})
+    grammar_field = await _check_grammar(asked, grammars)
     return Job(
         request_id=request_id,
         prompts=[prompt],
         limits=[limit],
-        params=_checked(params, ready, {"logprobs": "top_logprobs"}),
+        params=params,
+        grammar_field=grammar_field,
         stopping=stopping,
         n=body.choices,
         skip_special_tokens=body.skip_special_tokens is not False,
@@ -81,12 +95,11 @@ async def chat_job(
     )
 
 
-def _calls_only(use: ToolUse, prompt: Prompt, tokenizer: Tokenizer, formats: Formats) -> Grammar:
-    """The grammar of an answer that has to call a tool, after such thoughts as the model writes first."""
+def _thoughts(prompt: Prompt, tokenizer: Tokenizer, formats: Formats) -> str | None:
+    """The grammar of the thoughts before an answer, where the model may write some."""
     if formats.reasoning is None:
-        return use.grammar(tokenizer, None)
-    thoughts = formats.reasoning.after(prompt.token_ids, tokenizer)
-    return use.grammar(tokenizer, thoughts.grammar(Markers(tokenizer)))
+        return None
+    return formats.reasoning.after(prompt.token_ids, tokenizer).grammar(Markers(tokenizer))
 
 
 def _signs(use: ToolUse | None, formats: Formats, tokenizer: Tokenizer) -> frozenset[int]:
@@ -103,6 +116,15 @@ def _checked(params: SamplingParams, ready: Ready, renamed: dict[str, str] | Non
         name = error.param or ""
         raise bad_request(str(error), (renamed or {}).get(name, name) or None) from None
     return params
+
+
+async def _check_grammar(asked: tuple[str, Grammar] | None, grammars: GrammarDoor) -> str | None:
+    """The name of the field that asks for a grammar, if one does. Raises a 400 where it cannot be used."""
+    if asked is None:
+        return None
+    field, grammar = asked
+    await grammars.check(grammar, field)
+    return field
 
 
 def _stopping(body: SamplingRequest) -> Stopping:

@@ -15,6 +15,7 @@ from server.exposition import Exposition
 from server.formats import Formats
 from server.gate import Gate
 from server.generation import Generation, Job
+from server.grammars import GrammarDoor
 from server.metrics import ServerMetrics
 from server.probe import Probe
 from server.protocol.sampling import SamplingRequest
@@ -37,6 +38,7 @@ class Serving:
         self.formats = Formats.of(self.settings, self.tokenizer)
         self.metrics = ServerMetrics()
         self.gate = Gate(self.engine)
+        self.grammars = GrammarDoor(self.engine.config, self.engine.ready)
         self.probe = Probe(self.engine)
         self.exposition = Exposition(self.engine, self.metrics, self.model_name)
 

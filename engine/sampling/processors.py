@@ -1,7 +1,8 @@
-"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length."""
+"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length, grammar."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +39,21 @@ def process(logits: Tensor, row: Row) -> None:
         logits[allowed] = kept
     if row.position - row.sequence.prompt_len < params.min_tokens and row.sequence.stop_token_ids:
         logits[torch.tensor(list(row.sequence.stop_token_ids), device=logits.device)] = float("-inf")
+
+
+def apply_grammars(logits: Tensor, rows: list[Row]) -> Tensor:
+    """Logits [rows, vocab_size] with -inf for every token that a row's grammar forbids; rows without one unchanged."""
+    bound = [(i, row.allowed) for i, row in enumerate(rows) if row.allowed is not None]
+    if not bound:
+        return logits
+    vocab = logits.shape[-1]
+    packed = np.stack([bits for _, bits in bound]).view(np.uint8)
+    allowed = np.unpackbits(packed, axis=1, count=vocab, bitorder="little").view(np.bool_)
+    forbidden = torch.from_numpy(~allowed).to(logits.device)
+    if len(bound) == len(rows):
+        return logits.masked_fill(forbidden, float("-inf"))
+    index = torch.tensor([i for i, _ in bound], device=logits.device)
+    return logits.index_copy(0, index, logits[index].masked_fill(forbidden, float("-inf")))
 
 
 def _penalise(logits: Tensor, row: Row, params: SamplingParams) -> None:

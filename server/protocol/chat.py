@@ -50,13 +50,6 @@ class Message(RequestPart):
         return message
 
 
-class ResponseFormat(RequestPart):
-    """The shape the answer must have; only plain text is supported."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
-
-
 class ChatRequest(SamplingRequest):
     """A chat completion request: OpenAI's fields and vLLM's extensions."""
 
@@ -70,7 +63,6 @@ class ChatRequest(SamplingRequest):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     add_special_tokens: bool | None = None
-    response_format: ResponseFormat | None = None
     tools: list[Tool] | None = None
     tool_choice: Annotated[str | NamedTool | None, one_of("none, auto, required or a named function")] = None
     parallel_tool_calls: bool | None = None
@@ -94,10 +86,6 @@ class ChatRequest(SamplingRequest):
             raise bad_request("top_logprobs needs logprobs to be true.", "top_logprobs")
         if self.prompt_logprobs is not None and self.stream:
             raise bad_request("prompt_logprobs are not streamed; leave out stream.", "prompt_logprobs")
-        if self.response_format is not None and self.response_format.type != "text":
-            raise bad_request(
-                "response_format can only be text; constrained output is not supported.", "response_format"
-            )
 
 
 class TopLogprob(ResponseModel):

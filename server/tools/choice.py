@@ -10,7 +10,6 @@ from typing import Protocol
 
 import jsonschema
 
-from engine.params import Grammar
 from models.tokenizer import Tokenizer
 from server.errors import bad_request
 from server.formats import Formats
@@ -20,7 +19,7 @@ from server.tools.generic_json import GenericJsonParser
 from server.tools.grammar import Markers
 
 MAX_TOOLS = 128
-MAX_TOOLS_LENGTH = 256 * 1024
+MAX_TOOLS_LENGTH = 192 * 1024
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -45,12 +44,9 @@ class ToolUse:
         """A parser for one answer; `hidden` are the signs that readers do not see."""
         return self.parser([function.name for function in self.functions], hidden)
 
-    def grammar(self, tokenizer: Tokenizer, thoughts: str | None) -> Grammar:
-        """The grammar of the calls; `thoughts` are the rules of what comes before them."""
-        rules = self.parser.grammar(self.functions, self.several, Markers(tokenizer))
-        return Grammar(
-            "lark", f"start: calls\n{rules}" if thoughts is None else f"start: thoughts calls\n{thoughts}{rules}"
-        )
+    def grammar(self, tokenizer: Tokenizer) -> str:
+        """Lark rules of the calls, `calls` being the first."""
+        return self.parser.grammar(self.functions, self.several, Markers(tokenizer))
 
 
 def tool_use(request: Offer, formats: Formats) -> ToolUse | None:

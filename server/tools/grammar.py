@@ -34,7 +34,7 @@ class Markers:
 
 def literal(text: str) -> str:
     """This very text."""
-    return json.dumps(text, ensure_ascii=False)
+    return _lark_safe(json.dumps(text, ensure_ascii=False))
 
 
 def lark_calls(functions: Sequence[Function], key: str) -> str:
@@ -49,9 +49,17 @@ def lark_calls(functions: Sequence[Function], key: str) -> str:
 
 def lark_arguments(functions: Sequence[Function]) -> str:
     """Rules `arguments_0`, `arguments_1`, ... of the functions' arguments, in their order."""
-    return "".join(
-        f"arguments_{index}: %json {json.dumps(_schema(function))}\n" for index, function in enumerate(functions)
-    )
+    return "".join(f"arguments_{index}: {lark_json(_schema(function))}\n" for index, function in enumerate(functions))
+
+
+def lark_json(schema: dict[str, Any]) -> str:
+    """JSON that matches the schema."""
+    return f"%json {_lark_safe(json.dumps(schema))}"
+
+
+def _lark_safe(text: str) -> str:
+    """JSON text without `::=`, by which a whole grammar would be taken for one in GBNF."""
+    return text.replace("::=", ":\\u003a=")
 
 
 def _schema(function: Function) -> dict[str, Any]:
