@@ -74,7 +74,9 @@ def test_a_forced_call_is_valid_and_the_same_with_and_without_drafts(
     tool_server: LiveServer, plain: LiveServer, choice: Any, seed: int
 ) -> None:
     fields = {"messages": MESSAGES, "tool_choice": choice, "seed": seed, "return_token_ids": True, **LIVELY}
-    answer = only(tool_server.chat(**fields))
+    body = tool_server.chat(**fields, return_metrics=True)
+    assert body["metrics"]["tokens_per_forward"] > 1
+    answer = only(body)
     message = answer["message"]
     assert message["content"] is None
     (call,) = message["tool_calls"]
