@@ -12,6 +12,7 @@ from engine.client import EngineClient
 from models.tokenizer import Tokenizer
 from server.errors import ApiError
 from server.exposition import Exposition
+from server.formats import Formats
 from server.gate import Gate
 from server.generation import Generation, Job
 from server.grammars import GrammarDoor
@@ -34,6 +35,7 @@ class Serving:
     started: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
+        self.formats = Formats.of(self.settings, self.tokenizer)
         self.metrics = ServerMetrics()
         self.gate = Gate(self.engine)
         self.grammars = GrammarDoor(self.engine.config, self.engine.ready)

@@ -12,7 +12,8 @@ class ServerSettings:
     """Settings of the HTTP side. Times are seconds, sizes bytes.
 
     `model_names` are the names clients may ask for, the first being the one that is listed; `root_path` is the prefix a
-    proxy strips; `stream_interval` the least number of tokens in a chunk after the first.
+    proxy strips; `stream_interval` the least number of tokens in a chunk after the first; without `tool_call_parser`
+    the chat template tells the format of tool calls, which `auto_tool_choice` lets the model use on its own choice.
     """
 
     model_names: tuple[str, ...]
@@ -30,3 +31,6 @@ class ServerSettings:
     shutdown_timeout: float = 30.0
     trust_request_chat_template: bool = False
     access_log: bool = False
+    tool_call_parser: str | None = None
+    auto_tool_choice: bool = True
+    reasoning_parser: str | None = None
