@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from engine.errors import RequestError
 from engine.messages import Ready
 from engine.params import SamplingParams
 from models.tokenizer import Tokenizer
+from server.bad_words import bad_word_tokens
 from server.conversation import chat_prompt
 from server.errors import bad_request
 from server.generation import Job
@@ -32,7 +35,7 @@ async def completion_job(body: CompletionRequest, request_id: str, tokenizer: To
         request_id=request_id,
         prompts=prompts,
         limits=limits,
-        params=_checked(body.params(min(limits)), ready),
+        params=_checked(await _params(body, min(limits), tokenizer), ready),
         stopping=stopping,
         n=body.choices,
         skip_special_tokens=body.skip_special_tokens is not False,
@@ -56,7 +59,7 @@ async def chat_job(body: ChatRequest, request_id: str, tokenizer: Tokenizer, rea
         request_id=request_id,
         prompts=[prompt],
         limits=[limit],
-        params=_checked(body.params(limit), ready, {"logprobs": "top_logprobs"}),
+        params=_checked(await _params(body, limit, tokenizer), ready, {"logprobs": "top_logprobs"}),
         stopping=stopping,
         n=body.choices,
         skip_special_tokens=body.skip_special_tokens is not False,
@@ -64,6 +67,13 @@ async def chat_job(body: ChatRequest, request_id: str, tokenizer: Tokenizer, rea
         created=created,
         arrived=arrived,
     )
+
+
+async def _params(body: CompletionRequest | ChatRequest, limit: int, tokenizer: Tokenizer) -> SamplingParams:
+    params = body.params(limit)
+    if not body.bad_words:
+        return params
+    return msgspec.structs.replace(params, bad_words=await bad_word_tokens(body.bad_words, tokenizer))
 
 
 def _checked(params: SamplingParams, ready: Ready, renamed: dict[str, str] | None = None) -> SamplingParams:

@@ -1,4 +1,4 @@
-"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length."""
+"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length, bad words."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def needs_processing(params: SamplingParams) -> bool:
         or params.logit_bias
         or params.allowed_token_ids is not None
         or params.min_tokens
+        or params.bad_words
     )
 
 
@@ -38,6 +39,21 @@ def process(logits: Tensor, row: Row) -> None:
         logits[allowed] = kept
     if row.position - row.sequence.prompt_len < params.min_tokens and row.sequence.stop_token_ids:
         logits[torch.tensor(list(row.sequence.stop_token_ids), device=logits.device)] = float("-inf")
+    if params.bad_words:
+        _ban_bad_words(logits, row, params.bad_words)
+
+
+def _ban_bad_words(logits: Tensor, row: Row, bad_words: list[list[int]]) -> None:
+    """Keep out every token that would complete a bad word in the output, unless nothing else may be said."""
+    output = row.context[row.sequence.prompt_len :]
+    ends = [word[-1] for word in bad_words if len(word) == 1 or output[1 - len(word) :] == word[:-1]]
+    if not ends:
+        return
+    banned = torch.tensor(ends, device=logits.device)
+    kept = logits[banned]
+    logits[banned] = float("-inf")
+    if not torch.isfinite(logits).any():
+        logits[banned] = kept
 
 
 def _penalise(logits: Tensor, row: Row, params: SamplingParams) -> None:
