@@ -11,11 +11,15 @@ from server.stop_strings import StopMatcher
 
 @dataclass(slots=True)
 class Token:
-    """One generated token and where its text begins in the choice's text."""
+    """One generated token and where its text begins in the choice's text.
+
+    `shown` is how much of its delta's text may be shown once this token is.
+    """
 
     id: int
     text_offset: int
     logprobs: TokenLogprobs | None
+    shown: int = 0
 
 
 @dataclass(slots=True)
@@ -32,10 +36,26 @@ class Delta:
 
     def add(self, later: Delta) -> None:
         """Append what the same choice produced next."""
+        for token in later.tokens:
+            token.shown += len(self.text)
         self.text += later.text
         self.tokens += later.tokens
         self.prompt_logprobs = self.prompt_logprobs or later.prompt_logprobs
         self.finish_reason, self.stop_reason = later.finish_reason, later.stop_reason
+
+    def split(self) -> list[Delta]:
+        """The same in order, one token each; the last one ends what this one ends."""
+        if len(self.tokens) < 2:
+            return [self]
+        parts, begin = [], 0
+        for token in self.tokens:
+            parts.append(Delta(self.index, self.text[begin : token.shown], [token]))
+            begin, token.shown = token.shown, token.shown - begin
+        parts[0].prompt_logprobs, parts[0].first = self.prompt_logprobs, self.first
+        last = parts[-1]
+        last.text += self.text[begin:]
+        last.finish_reason, last.stop_reason = self.finish_reason, self.stop_reason
+        return parts
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,7 @@ class Transcript:
             ends_here = output.stop_token_id is not None and position == len(output.token_ids) - 1
             if not ends_here or self._stopping.keep:
                 pieces.append(self._show(self._detokenizer.push([token])))
+            delta.tokens[-1].shown = sum(map(len, pieces))
         if output.finish_reason is not None:
             if self.stop_string is None:
                 pieces.append(self._show(self._detokenizer.flush()))
