@@ -17,6 +17,7 @@ from server.generation import Generation, Job
 from server.metrics import ServerMetrics
 from server.probe import Probe
 from server.protocol.sampling import SamplingRequest
+from server.responses.store import ResponseStore
 from server.settings import ServerSettings
 
 NOT_FOR_HEADERS = re.compile(r"[^!-~]")
@@ -36,6 +37,7 @@ class Serving:
         self.metrics = ServerMetrics()
         self.gate = Gate(self.engine)
         self.probe = Probe(self.engine)
+        self.responses = ResponseStore(self.settings.max_stored_responses)
         self.exposition = Exposition(self.engine, self.metrics, self.model_name)
 
     @classmethod
