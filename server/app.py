@@ -41,7 +41,7 @@ def create_app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokeni
             allow_origins=list(settings.allowed_origins),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "X-Tidar-Ignored-Fields"],
+            expose_headers=["X-Request-Id", "X-Tidar-Ignored-Fields", "Retry-After"],
         )
     app.add_middleware(RequestId)
     return app
