@@ -65,6 +65,10 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return self._template is not None
 
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        return self._template
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of `text`. Raises PromptError where it is no valid Unicode."""
         try:
@@ -79,15 +83,21 @@ class Tokenizer:
         text: str = self._fast.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
         return text
 
-    def detokenizer(self, skip_special_tokens: bool = True) -> IncrementalDetokenizer:
-        """A new one per output stream; together its pieces are `decode` of all tokens."""
+    def detokenizer(
+        self, skip_special_tokens: bool = True, kept: frozenset[int] = frozenset()
+    ) -> IncrementalDetokenizer:
+        """A new one per output stream; together its pieces are `decode` of all tokens.
+
+        `kept` are special tokens that are written even where the others are skipped.
+        """
+        skipped = self.special_ids - kept if skip_special_tokens else frozenset()
 
         def skip(token: int) -> bool:
-            return (skip_special_tokens and token in self.special_ids) or not self.vocabulary.holds(token)
+            return token in skipped or not self.vocabulary.holds(token)
 
         if self.vocabulary.spelling is not Spelling.OTHER:
             return ByteDetokenizer(self.token_bytes, skip, self.vocabulary.strips_space)
-        return WindowDetokenizer(lambda ids: self.decode(ids, skip_special_tokens), skip)
+        return WindowDetokenizer(lambda ids: self.decode(ids, skip_special_tokens=False), skip)
 
     def token_id(self, token: str) -> int | None:
         """Id of a token as the vocabulary spells it, such as "<|im_end|>"."""
@@ -101,6 +111,11 @@ class Tokenizer:
     def token_text(self, token_id: int) -> str:
         """`token_bytes` as text for people, U+FFFD where they are part of a character."""
         return self.token_bytes(token_id).decode(errors="replace")
+
+    def to_json(self) -> str:
+        """The tokenizer as the text of a tokenizer.json."""
+        text: str = self._fast.to_str()
+        return text
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any

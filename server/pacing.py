@@ -22,7 +22,7 @@ async def paced(deltas: AsyncGenerator[Delta, None], pacing: Pacing) -> AsyncGen
             if held is not delta:
                 held.add(delta)
             enough = len(held.tokens) >= pacing.interval or held.index not in begun
-            if held.finish_reason is not None or (held.text and enough):
+            if held.finish_reason is not None or ((held.text or held.reasoning) and enough):
                 held.first = held.index not in begun
                 begun.add(held.index)
                 yield waiting.pop(held.index)

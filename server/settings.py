@@ -22,7 +22,8 @@ class ServerSettings:
     `model_names` are the names clients may ask for, the first being the one that is listed; `root_path` is the prefix a
     proxy strips; `stream_interval` the least number of tokens in a chunk after the first. With `stream_smoothing` a
     step's tokens leave one by one over the time that the next step is expected to take. `max_stored_responses` is how
-    many answers of /v1/responses are kept.
+    many answers of /v1/responses are kept. Without `tool_call_parser` the chat template tells the format of tool calls,
+    which `auto_tool_choice` lets the model use on its own choice.
     """
 
     model_names: tuple[str, ...]
@@ -42,6 +43,9 @@ class ServerSettings:
     shutdown_timeout: float = 30.0
     trust_request_chat_template: bool = False
     access_log: bool = False
+    tool_call_parser: str | None = None
+    auto_tool_choice: bool = True
+    reasoning_parser: str | None = None
 
     @property
     def pacing(self) -> Pacing:

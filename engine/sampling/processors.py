@@ -1,10 +1,12 @@
-"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, minimum length, bad words."""
+"""What changes a row's logits before it is sampled: allowed tokens, penalties, bias, bans and grammars."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from engine.grammar.matcher import Bits
 from engine.params import SamplingParams
 from engine.sampling.row import Row
 
@@ -52,8 +54,30 @@ def _ban_bad_words(logits: Tensor, row: Row, bad_words: list[list[int]]) -> None
     banned = torch.tensor(ends, device=logits.device)
     kept = logits[banned]
     logits[banned] = float("-inf")
-    if not torch.isfinite(logits).any():
+    left = torch.isfinite(logits)
+    if row.allowed is not None:
+        left &= _permitted([row.allowed], len(logits), logits.device)[0]
+    if not left.any():
         logits[banned] = kept
+
+
+def apply_grammars(logits: Tensor, rows: list[Row]) -> Tensor:
+    """Logits [rows, vocab_size] with -inf for every token that a row's grammar forbids; rows without one unchanged."""
+    bound = [(i, row.allowed) for i, row in enumerate(rows) if row.allowed is not None]
+    if not bound:
+        return logits
+    forbidden = ~_permitted([bits for _, bits in bound], logits.shape[-1], logits.device)
+    if len(bound) == len(rows):
+        return logits.masked_fill(forbidden, float("-inf"))
+    index = torch.tensor([i for i, _ in bound], device=logits.device)
+    return logits.index_copy(0, index, logits[index].masked_fill(forbidden, float("-inf")))
+
+
+def _permitted(bits: list[Bits], vocab_size: int, device: torch.device) -> Tensor:
+    """bool [rows, vocab_size]: the tokens whose bit is set."""
+    packed = np.stack(bits).view(np.uint8)
+    unpacked = np.unpackbits(packed, axis=1, count=vocab_size, bitorder="little").view(np.bool_)
+    return torch.from_numpy(unpacked).to(device)
 
 
 def _penalise(logits: Tensor, row: Row, params: SamplingParams) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from engine.params import SamplingParams
+from engine.params import Grammar, SamplingParams
 from server.errors import bad_request
 from server.protocol.fields import RequestModel, RequestPart, one_of
+from server.protocol.structured import ResponseFormat, StructuredOutputs, chosen_grammar
 
 MAX_CHOICES = 128
 MAX_STOP_STRINGS = 64
@@ -70,6 +72,13 @@ class SamplingRequest(RequestModel):
     priority: int | None = Field(None, ge=-(2**31), lt=2**31)
     request_id: str | None = Field(None, min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")
     user: str | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+    @cached_property
+    def asked_grammar(self) -> tuple[str, Grammar] | None:
+        """The field that says what the output has to match, and that. Raises a 400 where several do."""
+        return chosen_grammar(self.response_format, self.structured_outputs)
 
     @property
     def choices(self) -> int:
@@ -88,7 +97,8 @@ class SamplingRequest(RequestModel):
     def sampling_params(self, **more: Any) -> SamplingParams:
         """The engine's view of this request; `more` are fields that completions and chat name differently."""
         given = {name: value for name in ENGINE_FIELDS if (value := getattr(self, name)) is not None}
-        return SamplingParams(**given, logit_bias=self._token_biases(), **more)
+        grammar = None if self.asked_grammar is None else self.asked_grammar[1]
+        return SamplingParams(**given, logit_bias=self._token_biases(), grammar=grammar, **more)
 
     def refuse_unsupported(self) -> None:
         """Fields that would change the answer, and that this server cannot honour, are a 400 and never ignored."""

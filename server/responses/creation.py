@@ -29,7 +29,7 @@ async def create(body: ResponsesRequest, serving: Serving) -> tuple[ResponseAnsw
     name = f"resp_{uuid.uuid4().hex}"
     with fields_renamed():
         chat = chat_request(body, instructions + context)
-        job = await chat_job(chat, name, serving.tokenizer, serving.engine.ready)
+        job = await chat_job(chat, name, serving.tokenizer, serving.engine.ready, serving.grammars, serving.formats)
     response = _response(body, name, model, body.stored and store.limit > 0)
     answer = ResponseAnswer(body, serving.generate(job), serving.tokenizer, response)
     return answer, Stored(response, input_items(body.input), context)

@@ -190,6 +190,33 @@ RETURNS = [
     Bad("/tokenize", {"prompt": "x", "model": "gpt-4"}, "model", 404),
 ]
 
+
+def tool(name: Any = "f", **function: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **function}}
+
+
+BAD_TOOLS: list[tuple[str, Any]] = [
+    ("", "f"),
+    ("[0]", ["f"]),
+    ("[0].type", [{"function": {"name": "f"}}]),
+    ("[0].type", [{"type": "retrieval", "function": {"name": "f"}}]),
+    ("[0].function", [{"type": "function"}]),
+    ("[0].function.name", [{"type": "function", "function": {}}]),
+    ("[0].function.name", [tool(5)]),
+    ("[0].function.name", [tool("")]),
+    ("[1].function.name", [tool(), tool("two words")]),
+    ("[1].function.name", [tool(), tool("f" * 65)]),
+    ("[1].function.name", [tool(), tool()]),
+    ("[0].function.parameters", [tool(parameters="x")]),
+    ("[0].function.parameters", [tool(parameters={"type": "string"})]),
+    ("[0].function.parameters", [tool(parameters={"type": "object", "properties": []})]),
+    ("[1].function.parameters", [tool(), tool("g", parameters={"properties": {"a": {"type": "text"}}})]),
+    ("[0].function.parameters", [tool(parameters={"properties": {"a": {"minimum": float("nan")}}})]),
+    ("", [tool(f"f{number}") for number in range(129)]),
+    ("", [tool(description="x" * 300_000)]),
+    ("", [tool(parameters={"description": "x" * 300_000})]),
+]
+
 CHATS = [
     Bad(CHAT, {}, "messages"),
     Bad(CHAT, {"messages": []}, "messages"),
@@ -219,8 +246,30 @@ CHATS = [
     chat("response_format", response_format={"type": "json_object"}),
     chat("response_format", response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}),
     chat("response_format.type", response_format={"type": "xml"}),
-    chat("tools", tools=[{"type": "function", "function": {"name": "f"}}]),
-    chat("tools[0]", tools=["f"]),
+    *(chat(f"tools{param}", tools=tools, tool_choice="required") for param, tools in BAD_TOOLS),
+    chat("tool_choice", tools=[tool()]),
+    chat("tool_choice", tools=[tool()], tool_choice="auto"),
+    chat("tool_choice", tools=[tool()], tool_choice="any"),
+    chat("tool_choice", tools=[tool()], tool_choice=5),
+    chat("tool_choice", tools=[tool()], tool_choice={"type": "function"}),
+    chat("tool_choice", tools=[tool()], tool_choice={"type": "function", "function": {"name": "g"}}),
+    chat("tool_choice", tool_choice="auto"),
+    chat("tool_choice", tool_choice="required"),
+    chat("tool_choice", tools=[], tool_choice={"type": "function", "function": {"name": "f"}}),
+    chat("parallel_tool_calls", parallel_tool_calls="no"),
+    chat("include_reasoning", include_reasoning=1),
+    chat("chat_template_kwargs", chat_template_kwargs={"tools": []}),
+    *(
+        Bad(CHAT, {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]}, f"messages[1].tool_calls{param}")
+        for param, call in (
+            ("[0]", "f"),
+            ("[0].function", {"id": "a", "type": "function"}),
+            ("[0].function.name", {"id": "a", "type": "function", "function": {"arguments": "{}"}}),
+            ("[0].function.arguments", {"id": "a", "function": {"name": "f", "arguments": {}}}),
+            ("", {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}),
+            ("", {"id": "a", "type": "function", "function": {"name": "f", "arguments": "[]"}}),
+        )
+    ),
     chat("chat_template", chat_template="{{ messages }}"),
     chat("chat_template_kwargs", chat_template_kwargs=[]),
     chat("chat_template_kwargs", chat_template_kwargs={"messages": []}),

@@ -23,7 +23,7 @@ STEP_SECONDS, WIDTH = 0.08, 4
 def step(number: int, index: int = 0) -> Delta:
     """One step's tokens of two characters each."""
     tokens = [Token(number * WIDTH + i, 0, None, 2 * (i + 1)) for i in range(WIDTH)]
-    return Delta(index, "".join(f"{token.id:02d}" for token in tokens), tokens)
+    return Delta(index, "".join(f"{token.id:02d}" for token in tokens), tokens=tokens)
 
 
 async def steps(count: int, choices: int = 1) -> AsyncGenerator[Delta, None]:
