@@ -9,6 +9,7 @@ from server.protocol.fields import ResponseModel
 from server.protocol.usage import PromptTokensDetails, RequestMetrics
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
 class Whole(ResponseModel):
@@ -32,9 +33,40 @@ class OutputMessage(Whole):
 
     type: Literal["message"] = "message"
     id: str
-    status: Literal["in_progress", "completed", "incomplete"]
+    status: ItemStatus
     role: Literal["assistant"] = "assistant"
     content: list[OutputText]
+
+
+class ReasoningText(Whole):
+    """Thoughts before the answer."""
+
+    type: Literal["reasoning_text"] = "reasoning_text"
+    text: str
+
+
+class ReasoningItem(Whole):
+    """The thoughts, as an item of the output."""
+
+    type: Literal["reasoning"] = "reasoning"
+    id: str
+    status: ItemStatus
+    summary: list[dict[str, Any]]
+    content: list[ReasoningText]
+
+
+class FunctionCallItem(Whole):
+    """A call of one of the request's functions, as an item of the output; `arguments` is JSON text."""
+
+    type: Literal["function_call"] = "function_call"
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: ItemStatus
+
+
+OutputItem = OutputMessage | ReasoningItem | FunctionCallItem
 
 
 class OutputTokensDetails(Whole):
@@ -82,7 +114,7 @@ class Response(Whole):
     max_tool_calls: int | None
     metadata: dict[str, str]
     model: str
-    output: list[OutputMessage]
+    output: list[OutputItem]
     parallel_tool_calls: bool
     previous_response_id: str | None
     reasoning: dict[str, Any]
@@ -111,10 +143,11 @@ class ResponseEvent(ResponseModel):
     output_index: int | None = None
     content_index: int | None = None
     item_id: str | None = None
-    item: OutputMessage | None = None
-    part: OutputText | None = None
+    item: OutputItem | None = None
+    part: OutputText | ReasoningText | None = None
     delta: str | None = None
     text: str | None = None
+    arguments: str | None = None
     logprobs: list[TokenLogprob] | None = None
 
 

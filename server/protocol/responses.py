@@ -75,6 +75,27 @@ class Reasoning(RequestPart):
     generate_summary: str | None = None
 
 
+class FunctionTool(RequestPart):
+    """A function that may be called."""
+
+    type: Literal["function"]
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def for_chat(self) -> dict[str, Any]:
+        """The tool as chat requests name it."""
+        return {"type": self.type, "function": self.model_dump(exclude={"type"}, exclude_none=True)}
+
+
+class FunctionChoice(RequestPart):
+    """The function that has to be called."""
+
+    type: Literal["function"]
+    name: str
+
+
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
@@ -94,8 +115,10 @@ class ResponsesRequest(SamplingRequest):
     text: TextSettings | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[FunctionTool] | None = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | FunctionChoice | None, one_of("none, auto, required or a function's name")
+    ] = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = None
     chat_template_kwargs: dict[str, Any] | None = None
@@ -129,8 +152,6 @@ class ResponsesRequest(SamplingRequest):
         options = self.stream_options
         if options is not None and (options.include_usage or options.continuous_usage_stats):
             raise bad_request("A response's last event always has its usage; leave it out.", "stream_options")
-        if self.tools and self.tool_choice != "none":
-            raise bad_request("tools are not supported here; use /v1/chat/completions.", "tools")
         if self.background and not self.stored:
             raise bad_request("A background response can only be fetched if it is stored.", "store")
         if self.top_logprobs and not self.wants_logprobs:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 from models.tokenizer import Tokenizer
+from server.answers.message import message_reader
 from server.generation import Generation
 from server.logprobs import chat_logprobs
 from server.pacing import paced
-from server.protocol.chat import TokenLogprob
+from server.protocol.chat import MessageDelta, TokenLogprob
 from server.protocol.response_objects import (
     Incomplete,
-    OutputMessage,
-    OutputText,
     OutputTokensDetails,
     Response,
     ResponseEvent,
@@ -24,6 +22,7 @@ from server.protocol.response_objects import (
     ResponseUsage,
 )
 from server.protocol.responses import ResponsesRequest
+from server.responses.output import OutputWriter, Told
 from server.settings import Pacing
 from server.streaming import as_api_error
 from server.transcript import Delta
@@ -41,8 +40,8 @@ class ResponseAnswer:
         self._generation = generation
         self._tokenizer = tokenizer
         self._sequence = 0
-        self._text = OutputText(text="", annotations=[], logprobs=[] if request.wants_logprobs else None)
-        self._item = OutputMessage(id=f"msg_{uuid.uuid4().hex}", status="in_progress", content=[])
+        self._reader = message_reader(generation.job, tokenizer)
+        self._writer = OutputWriter(response.output, request.wants_logprobs)
 
     async def whole(self) -> Response:
         """The complete response. Raises ApiError where the engine failed."""
@@ -66,8 +65,7 @@ class ResponseAnswer:
 
     def cancel(self) -> None:
         """It was stopped on request; what there is of its text stays."""
-        if self._item.content:
-            self._item.status = "incomplete"
+        self._writer.interrupt()
         self.response.status = "cancelled"
 
     async def _made(self, pacing: Pacing) -> AsyncGenerator[ResponseEvent, None]:
@@ -78,39 +76,35 @@ class ResponseAnswer:
             yield self._event("response.in_progress", response=self.response)
         async with aclosing(paced(self._generation.deltas(), pacing)) as deltas:
             async for delta in deltas:
-                if not self._item.content:
-                    for event in self._opening():
-                        yield event
-                if delta.text or delta.tokens:
-                    yield self._add(delta)
-                if delta.finish_reason is not None:
-                    for event in self._closing(delta.finish_reason):
-                        yield event
+                if self.response.status == "queued":
+                    self.response.status = "in_progress"
+                    yield self._event("response.in_progress", response=self.response)
+                for kind, fields in self._told(delta):
+                    yield self._event(kind, **fields)
+                if self._reader.finish_reason is not None:
+                    for kind, fields in self._finish(self._reader.finish_reason):
+                        yield self._event(kind, **fields)
 
-    def _opening(self) -> list[ResponseEvent]:
-        events = []
-        if self.response.status == "queued":
-            self.response.status = "in_progress"
-            events.append(self._event("response.in_progress", response=self.response))
-        empty = self._item.model_copy()
-        events.append(self._event("response.output_item.added", output_index=0, item=empty))
-        events.append(self._part_event("response.content_part.added", part=self._text.model_copy()))
-        self._item.content = [self._text]
-        self.response.output = [self._item]
-        return events
-
-    def _add(self, delta: Delta) -> ResponseEvent:
-        self._text.text += delta.text
+    def _told(self, delta: Delta) -> list[Told]:
+        """What a delta adds to the output. Tokens of plain text that show nothing yet are told of all the same."""
+        parts = self._reader.take(delta)
+        job = self._generation.job
+        if not parts and delta.tokens and not self._reader.parses and job.reasoning is None:
+            parts = [MessageDelta(content="")]
         entries: list[TokenLogprob] = []
-        if self._text.logprobs is not None:
+        if self.request.wants_logprobs:
             entries = chat_logprobs(self._tokenizer, delta.tokens, self.request.top_logprobs or 0).content
-            self._text.logprobs += entries
-        return self._part_event("response.output_text.delta", delta=delta.text, logprobs=entries)
+        told: list[Told] = []
+        for part in parts:
+            told += self._writer.add(part, entries)
+            if part.content is not None:
+                entries = []
+        return told
 
-    def _closing(self, finish_reason: str) -> list[ResponseEvent]:
-        response, text = self.response, self._text
-        complete = finish_reason != "length"
-        self._item.status = response.status = "completed" if complete else "incomplete"
+    def _finish(self, finish_reason: str) -> list[Told]:
+        response, complete = self.response, finish_reason != "length"
+        told = self._writer.finish(complete)
+        response.status = "completed" if complete else "incomplete"
         if not complete:
             response.incomplete_details = Incomplete(reason="max_output_tokens")
         response.completed_at = int(time.time()) if complete else None
@@ -118,26 +112,19 @@ class ResponseAnswer:
         if self.request.return_metrics:
             response.metrics = self._generation.metrics()
         self.finished()
-        return [
-            self._part_event("response.output_text.done", text=text.text, logprobs=text.logprobs or []),
-            self._part_event("response.content_part.done", part=text),
-            self._event("response.output_item.done", output_index=0, item=self._item),
-            self._event(f"response.{response.status}", response=response),
-        ]
+        return [*told, (f"response.{response.status}", {"response": response})]
 
     def _usage(self) -> ResponseUsage:
         usage = self._generation.usage()
         assert usage.prompt_tokens_details is not None
+        thoughts = usage.completion_tokens_details
         return ResponseUsage(
             input_tokens=usage.prompt_tokens,
             input_tokens_details=usage.prompt_tokens_details,
             output_tokens=usage.completion_tokens,
-            output_tokens_details=OutputTokensDetails(),
+            output_tokens_details=OutputTokensDetails(reasoning_tokens=thoughts.reasoning_tokens if thoughts else 0),
             total_tokens=usage.total_tokens,
         )
-
-    def _part_event(self, kind: str, **fields: Any) -> ResponseEvent:
-        return self._event(kind, item_id=self._item.id, output_index=0, content_index=0, **fields)
 
     def _event(self, kind: str, **fields: Any) -> ResponseEvent:
         event = ResponseEvent(type=kind, sequence_number=self._sequence, **fields)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from server.errors import ApiError, bad_request
 from server.protocol.chat import ChatRequest, Message
-from server.protocol.responses import ResponsesRequest, TextFormat
+from server.protocol.responses import FunctionChoice, ResponsesRequest, TextFormat
 from server.protocol.sampling import SamplingRequest
 
 #: fields of chat requests, and the ones that gave them here
@@ -25,7 +25,7 @@ OWN = {"n", "stream", "stream_options"}
 
 
 def chat_request(body: ResponsesRequest, messages: list[Message]) -> ChatRequest:
-    """Raises a 400 for a text format that is none."""
+    """Raises a 400 that names the field whose content chat does not take."""
     shared = {name: getattr(body, name) for name in SamplingRequest.model_fields if name not in OWN}
     own: dict[str, Any] = {
         "messages": messages,
@@ -35,13 +35,19 @@ def chat_request(body: ResponsesRequest, messages: list[Message]) -> ChatRequest
         "chat_template_kwargs": _template_variables(body),
         "response_format": _response_format(body.text.format if body.text else None),
     }
+    if body.tools:
+        own["tools"] = [tool.for_chat() for tool in body.tools]
+        own["parallel_tool_calls"] = body.parallel_tool_calls
+    if body.tool_choice is not None:
+        own["tool_choice"] = _tool_choice(body.tool_choice)
     if body.truncation == "auto" and body.truncate_prompt_tokens is None:
         own["truncate_prompt_tokens"] = -1
     try:
         return ChatRequest.model_validate(shared | own)
     except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise bad_request(f"text.format is not usable: {message}.", "text.format") from None
+        first = error.errors()[0]
+        field = RENAMED.get(str(first["loc"][0]), str(first["loc"][0]))
+        raise bad_request(f"{field} is not usable: {first['msg']}.", field) from None
 
 
 @contextlib.contextmanager
@@ -63,6 +69,12 @@ def _template_variables(body: ResponsesRequest) -> dict[str, Any] | None:
     if effort is None:
         return body.chat_template_kwargs
     return {"reasoning_effort": effort, **(body.chat_template_kwargs or {})}
+
+
+def _tool_choice(choice: str | FunctionChoice) -> str | dict[str, Any]:
+    if isinstance(choice, str):
+        return choice
+    return {"type": "function", "function": {"name": choice.name}}
 
 
 def _response_format(given: TextFormat | None) -> dict[str, Any] | None:

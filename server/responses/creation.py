@@ -9,7 +9,7 @@ from server.errors import bad_request
 from server.jobs import chat_job
 from server.protocol.chat import Message
 from server.protocol.response_objects import Response
-from server.protocol.responses import ResponsesRequest
+from server.protocol.responses import FunctionChoice, ResponsesRequest
 from server.responses.answer import ResponseAnswer
 from server.responses.as_chat import chat_request, fields_renamed
 from server.responses.items import input_items, messages_of
@@ -46,6 +46,7 @@ def _earlier(name: str | None, store: ResponseStore) -> list[Message]:
 
 def _response(body: ResponsesRequest, name: str, model: str, stored: bool) -> Response:
     text = body.text.model_dump(exclude_none=True, by_alias=True) if body.text else {}
+    choice = body.tool_choice
     return Response(
         id=name,
         created_at=int(time.time()),
@@ -64,8 +65,8 @@ def _response(body: ResponsesRequest, name: str, model: str, stored: bool) -> Re
         store=stored,
         temperature=1.0 if body.temperature is None else body.temperature,
         text={"format": {"type": "text"}, **text},
-        tool_choice=body.tool_choice or "auto",
-        tools=body.tools or [],
+        tool_choice=choice.model_dump() if isinstance(choice, FunctionChoice) else choice or "auto",
+        tools=[tool.model_dump() for tool in body.tools or ()],
         top_logprobs=body.top_logprobs or 0,
         top_p=1.0 if body.top_p is None else body.top_p,
         truncation=body.truncation or "disabled",

@@ -9,6 +9,7 @@ from typing import Any
 from server.errors import ApiError
 from server.protocol.chat import Message
 from server.protocol.response_objects import Response
+from server.protocol.tools import CalledFunction, PastCall
 from server.responses.background import Run
 
 #: what all kept conversations together may hold, in characters
@@ -31,11 +32,16 @@ class Stored:
     @property
     def messages(self) -> list[Message]:
         """The conversation, this answer included."""
-        answers = [
-            Message(role="assistant", content="".join(part.text for part in item.content))
+        text = "".join(part.text for item in self.response.output if item.type == "message" for part in item.content)
+        calls = [
+            PastCall(id=item.call_id, index=None, function=CalledFunction(name=item.name, arguments=item.arguments))
             for item in self.response.output
+            if item.type == "function_call"
         ]
-        return self.context + answers
+        answer = Message(role="assistant", content=text)
+        if calls:
+            answer = Message(role="assistant", content=text, tool_calls=calls)
+        return [*self.context, answer]
 
     @property
     def characters(self) -> int:
