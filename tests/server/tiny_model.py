@@ -22,7 +22,7 @@ EOS_TOKENS, MASK = (0, 3), 1
 CONTEXT, VOCAB, DRAFT_LENGTH = 256, 1024, 4
 
 
-def save_tiny_model(folder: Path, more_tokens: Sequence[str] = ()) -> Path:
+def save_tiny_model(folder: Path, more_tokens: Sequence[str] = (), context: int = CONTEXT) -> Path:
     """Two layers of width 32. At temperature 100 the shared noise decides, so nearly every draft is accepted.
 
     `more_tokens` are special tokens that follow the shipped vocabulary.
@@ -36,7 +36,7 @@ def save_tiny_model(folder: Path, more_tokens: Sequence[str] = ()) -> Path:
         num_heads=4,
         num_kv_heads=2,
         head_dim=8,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=context,
         qk_norm=True,
         tie_embeddings=True,
         eos_token_ids=EOS_TOKENS,
