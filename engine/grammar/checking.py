@@ -19,10 +19,11 @@ import msgspec
 
 from engine.errors import RequestError
 from engine.grammar.compiler import GrammarCompiler
+from engine.grammar.waiting import STACK_BYTES
 from engine.params import Grammar
 
-#: half of what the engine has, so that what passes here does not overflow there
-STACK_BYTES = 4 * 2**20
+#: a quarter of what the engine has, so that what passes here does not overflow there
+CHECK_STACK_BYTES = STACK_BYTES // 4
 #: address space beyond what the process starts with
 MEMORY_BYTES = 2 * 2**30
 FRAME_BYTES = 4
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
     folder, vocab_size, eos = arguments
     compiler = GrammarCompiler(Path(folder), int(vocab_size), [int(token) for token in eos.split(",") if token])
     _limit_memory()
-    threading.stack_size(STACK_BYTES)
+    threading.stack_size(CHECK_STACK_BYTES)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
     worker = threading.Thread(target=serve, args=(compiler, sys.stdin.buffer, sys.stdout.buffer), daemon=True)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 
 from engine.errors import RequestError
 from engine.grammar.compiler import GrammarCompiler
 from engine.grammar.matcher import CompiledGrammar, Matcher
 from engine.params import Grammar
 from engine.sequence import Sequence
+
+#: for the compiler's recursion
+STACK_BYTES = 16 * 2**20
 
 Compiled = CompiledGrammar | RequestError
 
@@ -39,9 +43,7 @@ class GrammarQueue:
         self._waiting[sequence.request_id] = sequence
         self._wanted.put((sequence.request_id, grammar))
         if self._worker is None:
-            # A daemon, so that a process that leaves does not wait for a compilation.
-            self._worker = threading.Thread(target=self._compile, name="grammar", daemon=True)
-            self._worker.start()
+            self._worker = _start(self._compile)
         return False
 
     def withdraw(self, sequence: Sequence) -> bool:
@@ -84,3 +86,12 @@ class GrammarQueue:
             return error
         except Exception as error:  # a library's surprise is this request's trouble, not the engine's
             return RequestError(f"The grammar cannot be used: {type(error).__name__}.", "grammar")
+
+
+def _start(work: Callable[[], None]) -> threading.Thread:
+    """A daemon, so that a process that leaves does not wait for it, with a stack for all that the door lets in."""
+    worker = threading.Thread(target=work, name="grammar", daemon=True)
+    usual = threading.stack_size(STACK_BYTES)
+    worker.start()
+    threading.stack_size(usual)
+    return worker

@@ -10,7 +10,7 @@ from pydantic import Field
 from engine.params import Grammar, SamplingParams
 from server.errors import bad_request
 from server.protocol.fields import RequestModel, RequestPart, one_of
-from server.protocol.structured import ResponseFormat, StructuredOutputs, chosen_grammar
+from server.protocol.structured import ResponseFormat, Schema, StructuredOutputs, chosen_grammar
 
 MAX_CHOICES = 128
 MAX_STOP_STRINGS = 64
@@ -74,11 +74,18 @@ class SamplingRequest(RequestModel):
     user: str | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
+    guided_json: Schema | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = Field(None, min_length=1)
+    guided_grammar: str | None = None
 
     @cached_property
     def asked_grammar(self) -> tuple[str, Grammar] | None:
         """The field that says what the output has to match, and that. Raises a 400 where several do."""
-        return chosen_grammar(self.response_format, self.structured_outputs)
+        guided = StructuredOutputs.model_construct(
+            json_=self.guided_json, regex=self.guided_regex, choice=self.guided_choice, grammar=self.guided_grammar
+        )
+        return chosen_grammar(self.response_format, self.structured_outputs, guided)
 
     @property
     def choices(self) -> int:

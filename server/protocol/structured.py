@@ -39,19 +39,19 @@ class StructuredOutputs(RequestPart):
     choice: list[str] | None = Field(None, min_length=1)
     grammar: str | None = None
 
-    def grammars(self, field: str) -> list[tuple[str, Grammar]]:
-        """Everything that is asked for, each with the name of its field."""
+    def grammars(self, prefix: str) -> list[tuple[str, Grammar]]:
+        """Everything that is asked for, each with the name of its field, which begins with `prefix`."""
         asked = []
         if self.json_ is not None:
-            asked.append((f"{field}.json", schema_grammar(self.json_, f"{field}.json")))
+            asked.append((f"{prefix}json", schema_grammar(self.json_, f"{prefix}json")))
         if self.json_object:
-            asked.append((f"{field}.json_object", Grammar("json_object")))
+            asked.append((f"{prefix}json_object", Grammar("json_object")))
         if self.regex is not None:
-            asked.append((f"{field}.regex", Grammar("regex", self.regex)))
+            asked.append((f"{prefix}regex", Grammar("regex", self.regex)))
         if self.choice is not None:
-            asked.append((f"{field}.choice", Grammar("choice", json.dumps(self.choice))))
+            asked.append((f"{prefix}choice", Grammar("choice", json.dumps(self.choice))))
         if self.grammar is not None:
-            asked.append((f"{field}.grammar", Grammar("lark", self.grammar)))
+            asked.append((f"{prefix}grammar", Grammar("lark", self.grammar)))
         return asked
 
 
@@ -66,9 +66,12 @@ def schema_grammar(schema: dict[str, Any] | str | bool, param: str) -> Grammar:
 
 
 def chosen_grammar(
-    response_format: ResponseFormat | None, structured: StructuredOutputs | None
+    response_format: ResponseFormat | None, structured: StructuredOutputs | None, guided: StructuredOutputs
 ) -> tuple[str, Grammar] | None:
-    """The grammar that is asked for and its field's name. Raises a 400 for none in an object, or several."""
+    """The grammar that is asked for and its field's name; `guided` holds vLLM's older guided_* fields.
+
+    Raises a 400 for none in structured_outputs, or several anywhere.
+    """
     asked: list[tuple[str, Grammar]] = []
     if response_format is not None and response_format.type == "json_object":
         asked.append(("response_format", Grammar("json_object")))
@@ -78,12 +81,13 @@ def chosen_grammar(
         param = "response_format.json_schema.schema"
         asked.append((param, schema_grammar(response_format.json_schema.schema_, param)))
     if structured is not None:
-        wanted = structured.grammars("structured_outputs")
+        wanted = structured.grammars("structured_outputs.")
         if not wanted:
             raise bad_request(
                 "structured_outputs needs one of json, json_object, regex, choice and grammar.", "structured_outputs"
             )
         asked += wanted
+    asked += guided.grammars("guided_")
     if len(asked) > 1:
         fields = " and ".join(field for field, _ in asked)
         raise bad_request(f"Ask for one form of output; {fields} are given.", asked[-1][0])

@@ -33,8 +33,9 @@ def chat_request(body: ResponsesRequest, messages: list[Message]) -> ChatRequest
         "logprobs": body.wants_logprobs,
         "top_logprobs": body.top_logprobs if body.wants_logprobs else None,
         "chat_template_kwargs": _template_variables(body),
-        "response_format": _response_format(body.text.format if body.text else None),
     }
+    if body.text is not None and body.text.format is not None:
+        own["response_format"] = _response_format(body.text.format)
     if body.tools:
         own["tools"] = [tool.for_chat() for tool in body.tools]
         own["parallel_tool_calls"] = body.parallel_tool_calls
@@ -77,11 +78,9 @@ def _tool_choice(choice: str | FunctionChoice) -> str | dict[str, Any]:
     return {"type": "function", "function": {"name": choice.name}}
 
 
-def _response_format(given: TextFormat | None) -> dict[str, Any] | None:
-    if given is None or given.type == "text":
-        return None
-    if given.type == "json_object":
-        return {"type": "json_object"}
+def _response_format(given: TextFormat) -> dict[str, Any]:
+    if given.type != "json_schema":
+        return {"type": given.type}
     if given.schema_ is None:
         raise bad_request("A json_schema format needs its schema.", "text.format.schema")
     named = {"name": given.name or "answer", "schema": given.schema_}

@@ -243,7 +243,6 @@ CHATS = [
     chat("top_logprobs", logprobs=True, top_logprobs=21),
     chat("top_logprobs", logprobs=True, top_logprobs=-1),
     chat("prompt_logprobs", stream=True, prompt_logprobs=1),
-    chat("response_format.type", response_format={"type": "xml"}),
     *(chat(f"tools{param}", tools=tools, tool_choice="required") for param, tools in BAD_TOOLS),
     chat("tool_choice", tools=[tool()]),
     chat("tool_choice", tools=[tool()], tool_choice="auto"),
@@ -278,6 +277,61 @@ CHATS = [
     chat("temperature", temperature=-1),
     chat("stop", stop=""),
     chat("n", n=0),
+]
+
+NAMED, OUTPUTS = "response_format.json_schema", "structured_outputs"
+
+
+def named(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
+FORMS = [
+    chat("response_format", response_format="json_object"),
+    chat("response_format.type", response_format={"type": "xml"}),
+    chat("response_format.type", response_format={}),
+    chat(NAMED, response_format={"type": "json_schema"}),
+    chat(f"{NAMED}.schema", response_format={"type": "json_schema", "json_schema": {"name": "a"}}),
+    chat(f"{NAMED}.schema", response_format=named("text")),
+    chat(f"{NAMED}.schema", response_format=named({"type": "nothing"})),
+    chat(f"{NAMED}.schema", response_format=named(False)),
+    completion(f"{NAMED}.schema", response_format=named({"enum": []})),
+    completion(f"{NAMED}.schema", response_format=named({"$ref": "https://example.com/schema.json"})),
+    completion(f"{NAMED}.schema", response_format=named({"$ref": "#"})),
+    completion(f"{NAMED}.schema", response_format=named({"not": {}})),
+    completion(f"{NAMED}.schema", response_format=named({"type": "string", "pattern": "("})),
+    completion(f"{NAMED}.schema", response_format=named({"title": "\ud800"})),
+    completion(OUTPUTS, structured_outputs={}),
+    completion(OUTPUTS, structured_outputs=[]),
+    completion(OUTPUTS, structured_outputs={"json_object": False}),
+    completion(f"{OUTPUTS}.xml", structured_outputs={"xml": "x"}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": "{"}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": 5}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": "[]"}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": {"type": 5}}),
+    completion(f"{OUTPUTS}.json_object", structured_outputs={"json_object": "yes"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "("}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "(?=a)b"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "a" * 300_000}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "\ud800"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": 5}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": []}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": [""]}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": "yes"}),
+    completion(f"{OUTPUTS}.choice[1]", structured_outputs={"choice": ["yes", 1]}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": ["x"] * 2000}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": ""}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": "start: nothing"}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": "start: <|nothing|>"}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": "root ::= ((("}),
+    completion("guided_json", guided_json="{"),
+    completion("guided_json", guided_json=5),
+    completion("guided_regex", guided_regex="("),
+    completion("guided_choice", guided_choice=[]),
+    completion("guided_grammar", guided_grammar="start: nothing"),
+    completion("guided_regex", guided_regex="a", structured_outputs={"regex": "a"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "a", "json_object": True}),
+    chat(f"{OUTPUTS}.choice", response_format={"type": "json_object"}, structured_outputs={"choice": ["a"]}),
 ]
 
 TOKENS = [
@@ -333,8 +387,14 @@ RESPONSE_REQUESTS = [
     response("text.format.type", text={"format": {"type": "xml"}}),
     response("text.format.schema", text={"format": {"type": "json_schema", "name": "a"}}),
     response("text.surprise", text={"surprise": 1}),
+    response("text.format", text={"format": {"type": "json_schema", "name": "a", "schema": {"type": "nothing"}}}),
     response("reasoning", reasoning="high"),
+    response("tools[0].type", tools=[{"type": "web_search"}]),
+    response("tools[0].name", tools=[{"type": "function"}]),
+    response("tool_choice", tools=[{"type": "function", "name": "f"}], tool_choice="any"),
+    response("tool_choice", tools=[{"type": "function", "name": "f"}], tool_choice={"type": "function", "name": "g"}),
+    response("tool_choice", tool_choice="required"),
     response("service_tier", service_tier="best"),
 ]
 
-BAD_REQUESTS = [*PROMPTS, *LIMITS, *SAMPLING, *STOPS, *RETURNS, *CHATS, *RESPONSE_REQUESTS, *TOKENS]
+BAD_REQUESTS = [*PROMPTS, *LIMITS, *SAMPLING, *STOPS, *RETURNS, *CHATS, *FORMS, *RESPONSE_REQUESTS, *TOKENS]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 
 from tests.server.live import LiveServer
@@ -253,6 +254,73 @@ def test_a_client_that_leaves_its_stream_is_aborted(server: LiveServer) -> None:
     with server.client.stream("POST", PATH, json=body) as answer:
         next(answer.iter_lines())
     server.wait_until_idle(2)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}, "kind": {"enum": ["sum", "product"]}},
+    "required": ["ok", "kind"],
+    "additionalProperties": False,
+}
+ADD = {"type": "function", "name": "add", "parameters": SCHEMA}
+SAID = '<think>\nTwo and two.\n</think>\nHere:<tool_call>\n{"name": "add", "arguments": {"ok": true}}\n</tool_call>'
+
+
+def test_the_text_keeps_to_a_schema(server: LiveServer) -> None:
+    form = {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA, "strict": True}}
+    response = respond(server, text=form, max_output_tokens=60)
+    assert response["status"] == "completed"
+    jsonschema.validate(json.loads(text_of(response)), SCHEMA)
+    assert response["text"]["format"] == form["format"]
+    assert text_of(stream(server, text=form, max_output_tokens=60)[-1]["response"]) == text_of(response)
+
+
+def test_a_forced_call_is_an_item_and_its_result_goes_on(tool_server: LiveServer) -> None:
+    choice = {"type": "function", "name": "add"}
+    fields = {"tools": [ADD], "tool_choice": choice, "parallel_tool_calls": False, "max_output_tokens": 100}
+    made = respond(tool_server, **fields)
+    (call,) = made["output"]
+    assert call["type"] == "function_call"
+    assert call["name"] == "add"
+    jsonschema.validate(json.loads(call["arguments"]), SCHEMA)
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "4"}
+    for followed in (
+        respond(tool_server, input=[result], previous_response_id=made["id"]),
+        respond(tool_server, input=[{"role": "user", "content": "Add two numbers."}, call, result]),
+    ):
+        assert followed["usage"]["input_tokens"] > made["usage"]["input_tokens"] - 100
+        assert text_of(followed)
+
+
+def test_thoughts_text_and_calls_are_items_that_follow_each_other(hermes_server: LiveServer) -> None:
+    """The grammar makes the model say just this; the parsers find the three parts in it."""
+    fields = {"structured_outputs": {"grammar": f"start: {json.dumps(SAID)}"}, "max_output_tokens": 150}
+    events = stream(hermes_server, tools=[ADD], tool_choice="none", **fields)
+    assert [item["type"] for item in events[-1]["response"]["output"]] == ["reasoning", "message"]
+    whole = respond(hermes_server, **fields)
+    thought, message = whole["output"][:2]
+    assert thought["content"][0]["text"].strip() == "Two and two."
+    assert message["content"][0]["text"].strip().startswith("Here:")
+    assert whole["usage"]["output_tokens_details"]["reasoning_tokens"] > 3
+    for index, item in enumerate(events[-1]["response"]["output"]):
+        own = [event for event in events if event.get("output_index") == index]
+        assert own[0]["type"] == "response.output_item.added"
+        assert own[-1]["type"] == "response.output_item.done"
+        assert own[-1]["item"] == item
+        told = "".join(event["delta"] for event in own if "delta" in event)
+        assert told == item["content"][0]["text"]
+
+
+def test_a_streamed_call_tells_its_arguments_piece_by_piece(tool_server: LiveServer) -> None:
+    fields = {"tools": [ADD], "tool_choice": "required", "parallel_tool_calls": False, "max_output_tokens": 100}
+    events = stream(tool_server, **fields)
+    (call,) = events[-1]["response"]["output"]
+    deltas = [event["delta"] for event in events if event["type"] == "response.function_call_arguments.delta"]
+    assert "".join(deltas) == call["arguments"]
+    (done,) = [event for event in events if event["type"] == "response.function_call_arguments.done"]
+    assert done["arguments"] == call["arguments"]
+    whole = respond(tool_server, **fields)["output"][0]
+    assert (whole["name"], whole["arguments"]) == (call["name"], call["arguments"])
 
 
 @pytest.fixture(scope="module")
