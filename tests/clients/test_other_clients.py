@@ -1,4 +1,4 @@
-"""LiteLLM, LangChain, openai for Node and the Vercel AI SDK against a live server, each in an environment of its own.
+"""LiteLLM, LangChain, instructor, openai for Node and the AI SDK, each in an environment of its own, on a live server.
 
 Every client is a program that runs named cases and reports what its users would see; what they have to see is what the
 server says to a bare HTTP client.
@@ -24,7 +24,9 @@ SAMPLING: dict[str, Any] = {"temperature": 2.0, "seed": 7, "max_tokens": 16}
 MESSAGES = [{"role": "system", "content": "You write Python."}, {"role": "user", "content": "Add two numbers."}]
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "AI_SDK_LOG_WARNINGS": "false"}
 #: what every client can be asked
-COMMON = ("chat", "chat_stream", "stop", "completion", "bad_request", "unknown_model", "no_embeddings")
+ANSWERS = ("chat", "chat_stream", "stop", "completion", "json_schema", "tools")
+REFUSALS = ("bad_request", "unknown_model", "no_embeddings")
+COMMON = (*ANSWERS, *REFUSALS)
 OPENAIS = (*COMMON, "several", "logprobs", "response")
 
 Results = dict[str, Any]
@@ -47,17 +49,26 @@ CLIENTS = {
     "langchain": Client(
         ("langchain-openai==1.7.3", "openai==3.54.0"),
         "langchain_cases.py",
-        (*OPENAIS, "chat_async", "chat_stream_async", "batch", "response_stream"),
+        (*OPENAIS, "chat_async", "chat_stream_async", "batch", "response_stream", "tools_stream"),
+    ),
+    "instructor": Client(
+        ("instructor==1.17.0", "openai==3.3.0"),
+        "instructor_cases.py",
+        ("json_schema", "tools", "json_schema_async", "partial", "bad_request"),
     ),
     "openai for Node": Client(
         ("openai@7.57.0",),
         "openai_node_cases.mjs",
-        (*OPENAIS, "stream_helper", "response_stream", "response_stream_helper", "background", "leaving", "models"),
+        (
+            *OPENAIS,
+            *("models", "stream_helper", "tools_stream", "leaving"),
+            *("response_stream", "response_stream_helper", "response_tools", "background"),
+        ),
     ),
     "AI SDK": Client(
         ("ai@7.0.173", "@ai-sdk/openai-compatible@3.0.92", "zod@4.6.7"),
         "ai_sdk_cases.mjs",
-        (*COMMON, "extra_fields", "leaving"),
+        (*COMMON, "tools_stream", "extra_fields", "leaving"),
     ),
 }
 EACH_CASE = [
@@ -68,7 +79,7 @@ EACH_CASE = [
 
 
 @pytest.fixture(scope="session")
-def reports(server: LiveServer, pytestconfig: pytest.Config) -> Callable[[str], Results]:
+def reports(tool_server: LiveServer, pytestconfig: pytest.Config) -> Callable[[str], Results]:
     """What a client reports; it is installed and run at its first case."""
     cache = pytestconfig.cache
     assert cache is not None
@@ -78,7 +89,7 @@ def reports(server: LiveServer, pytestconfig: pytest.Config) -> Callable[[str], 
     def report_of(name: str) -> Results:
         if name not in known:
             try:
-                known[name] = run(CLIENTS[name], server, folder)
+                known[name] = run(CLIENTS[name], tool_server, folder)
             except NotInstallableError as error:
                 known[name] = error
         report = known[name]
@@ -206,6 +217,14 @@ def check_no_embeddings(_: LiveServer, seen: Results) -> None:
     assert "There is no /v1/embeddings here" in seen["message"]
 
 
+def check_plan(_: LiveServer, seen: Results) -> None:
+    """Random weights, yet the plan is one, since the grammar leaves them no other choice."""
+    assert seen["plan"].keys() == {"first", "second"}
+    for step in seen["plan"].values():
+        assert isinstance(step["done"], bool)
+        assert step["kind"] in ("sum", "product")
+
+
 CHECKS: dict[str, Callable[[LiveServer, Results], None]] = {
     "chat": check_chat,
     "chat_async": check_chat,
@@ -222,6 +241,12 @@ CHECKS: dict[str, Callable[[LiveServer, Results], None]] = {
     "response_stream": check_response,
     "response_stream_helper": check_response_stream_helper,
     "background": check_background,
+    "json_schema": check_plan,
+    "json_schema_async": check_plan,
+    "tools": check_plan,
+    "tools_stream": check_plan,
+    "response_tools": check_plan,
+    "partial": check_plan,
     "leaving": check_leaving,
     "models": check_models,
     "extra_fields": check_extra_fields,
@@ -234,8 +259,8 @@ CHECKS: dict[str, Callable[[LiveServer, Results], None]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "case"), EACH_CASE)
 def test_its_users_see_what_the_server_says(
-    reports: Callable[[str], Results], server: LiveServer, name: str, case: str
+    reports: Callable[[str], Results], tool_server: LiveServer, name: str, case: str
 ) -> None:
     seen = reports(name)[case]
     assert "failed" not in seen, seen
-    CHECKS[case](server, seen)
+    CHECKS[case](tool_server, seen)

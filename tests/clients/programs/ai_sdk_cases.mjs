@@ -1,12 +1,16 @@
 // Vercel AI SDK with @ai-sdk/openai-compatible: run with the server's /v1 address and the model's name.
 
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { embed, generateText, streamText } from 'ai';
-import { model, refused, report, system, url, user } from './reporting.mjs';
+import { embed, generateText, jsonSchema, Output, streamText, tool } from 'ai';
+import { model, plan, refused, report, system, url, user } from './reporting.mjs';
 
-const tidar = createOpenAICompatible({ name: 'tidar', baseURL: url, apiKey: 'unused', includeUsage: true });
+const tidar = createOpenAICompatible({
+  name: 'tidar', baseURL: url, apiKey: 'unused', includeUsage: true, supportsStructuredOutputs: true,
+});
 const sampling = { temperature: 2.0, seed: 7, maxOutputTokens: 16, maxRetries: 0 };
 const ask = { ...sampling, model: tidar(model), system, prompt: user };
+const roomy = { ...ask, maxOutputTokens: 400 };
+const tools = { plan: tool({ description: 'Two steps.', inputSchema: jsonSchema(plan) }) };
 const counts = (usage) => ({ prompt_tokens: usage.inputTokens, completion_tokens: usage.outputTokens });
 
 await report({
@@ -32,6 +36,18 @@ await report({
   },
   async completion() {
     return { text: (await generateText({ ...sampling, model: tidar.completionModel(model), prompt: 'x' })).text };
+  },
+  async json_schema() {
+    const answer = await generateText({ ...roomy, output: Output.object({ schema: jsonSchema(plan) }) });
+    return { plan: answer.output };
+  },
+  async tools() {
+    const answer = await generateText({ ...roomy, tools, toolChoice: 'required' });
+    return { plan: answer.toolCalls[0].input };
+  },
+  async tools_stream() {
+    const answer = streamText({ ...roomy, tools, toolChoice: 'required' });
+    return { plan: (await answer.toolCalls)[0].input };
   },
   async leaving() {
     const controller = new AbortController();

@@ -5,7 +5,7 @@ from typing import Any
 import openai
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
-from reporting import MODEL, SAMPLING, SYSTEM, URL, USER, error, report
+from reporting import MODEL, PLAN, SAMPLING, SYSTEM, URL, USER, error, report
 
 ASK: dict[str, Any] = {"model": MODEL, "base_url": URL, "api_key": "unused", "max_retries": 0}
 TALK = [("system", SYSTEM), ("human", USER)]
@@ -77,6 +77,27 @@ def response_stream() -> Any:
     return {"text": "".join(chunk.text for chunk in asked.stream(USER))}
 
 
+def json_schema() -> Any:
+    asked = model(max_tokens=400).with_structured_output(PLAN, method="json_schema")
+    return {"plan": asked.invoke(TALK)}
+
+
+def tools() -> Any:
+    offered = {"type": "function", "function": {"name": "plan", "parameters": PLAN}}
+    message = model(max_tokens=400).bind_tools([offered], tool_choice="plan").invoke(TALK)
+    return {"plan": message.tool_calls[0]["args"]}
+
+
+def tools_stream() -> Any:
+    offered = {"type": "function", "function": {"name": "plan", "parameters": PLAN}}
+    asked = model(max_tokens=400).bind_tools([offered], tool_choice="any")
+    chunks = list(asked.stream(TALK))
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    return {"plan": whole.tool_calls[0]["args"]}
+
+
 def bad_request() -> Any:
     try:
         model(temperature=-1).invoke(TALK)
@@ -111,6 +132,9 @@ report(
         completion,
         response,
         response_stream,
+        json_schema,
+        tools,
+        tools_stream,
         bad_request,
         unknown_model,
         no_embeddings,

@@ -1,9 +1,10 @@
 """LiteLLM: run with the server's /v1 address and the model's name."""
 
+import json
 from typing import Any
 
 import litellm
-from reporting import MESSAGES, MODEL, SAMPLING, URL, USER, counts, error, report
+from reporting import MESSAGES, MODEL, PLAN, ROOMY, SAMPLING, URL, USER, counts, error, report
 
 ASK: dict[str, Any] = {"model": f"hosted_vllm/{MODEL}", "api_base": URL, "api_key": "unused", "num_retries": 0}
 litellm.suppress_debug_info = True
@@ -66,6 +67,20 @@ def response() -> Any:
     return {"text": answer.output[0].content[0].text, "tokens": answer.usage.output_tokens}
 
 
+def json_schema() -> Any:
+    form = {"type": "json_schema", "json_schema": {"name": "plan", "schema": PLAN, "strict": True}}
+    answer = litellm.completion(messages=MESSAGES, response_format=form, **ASK, **ROOMY)
+    return {"plan": json.loads(answer.choices[0].message.content)}
+
+
+def tools() -> Any:
+    offered = [{"type": "function", "function": {"name": "plan", "parameters": PLAN}}]
+    # hosted_vllm/ takes additionalProperties out of the schema, and random weights then come to no end
+    asked = {**ASK, "model": f"openai/{MODEL}", "tools": offered, "tool_choice": "required"}
+    answer = litellm.completion(messages=MESSAGES, **asked, **ROOMY)
+    return {"plan": json.loads(answer.choices[0].message.tool_calls[0].function.arguments)}
+
+
 def bad_request() -> Any:
     try:
         litellm.completion(messages=MESSAGES, **ASK, **{**SAMPLING, "temperature": -1})
@@ -99,6 +114,8 @@ report(
         logprobs,
         completion,
         response,
+        json_schema,
+        tools,
         bad_request,
         unknown_model,
         no_embeddings,

@@ -1,11 +1,13 @@
 // openai for Node: run with the server's /v1 address and the model's name.
 
 import OpenAI from 'openai';
-import { messages, model, refused, report, url, user } from './reporting.mjs';
+import { messages, model, plan, refused, report, url, user } from './reporting.mjs';
 
 const client = new OpenAI({ baseURL: url, apiKey: 'unused', maxRetries: 0 });
 const sampling = { model, temperature: 2.0, seed: 7, max_tokens: 16 };
 const ask = { ...sampling, messages };
+const roomy = { ...ask, max_tokens: 400 };
+const offered = [{ type: 'function', function: { name: 'plan', parameters: plan } }];
 const respond = { model, input: user, temperature: 2.0, max_output_tokens: 16, seed: 7 };
 
 await report({
@@ -78,6 +80,26 @@ await report({
       break;
     }
     return { aborted: stream.controller.signal.aborted };
+  },
+  async json_schema() {
+    const response_format = { type: 'json_schema', json_schema: { name: 'plan', schema: plan, strict: true } };
+    const answer = await client.chat.completions.create({ ...roomy, response_format });
+    return { plan: JSON.parse(answer.choices[0].message.content) };
+  },
+  async tools() {
+    const answer = await client.chat.completions.create({ ...roomy, tools: offered, tool_choice: 'required' });
+    return { plan: JSON.parse(answer.choices[0].message.tool_calls[0].function.arguments) };
+  },
+  async tools_stream() {
+    const stream = client.chat.completions.stream({ ...roomy, tools: offered, tool_choice: 'required' });
+    const final = await stream.finalMessage();
+    return { plan: JSON.parse(final.tool_calls[0].function.arguments) };
+  },
+  async response_tools() {
+    const tools = [{ type: 'function', name: 'plan', parameters: plan, strict: true }];
+    const fields = { ...respond, max_output_tokens: 400, tools, tool_choice: 'required' };
+    const final = await client.responses.stream(fields).finalResponse();
+    return { plan: JSON.parse(final.output.find((item) => item.type === 'function_call').arguments) };
   },
   bad_request: () => refused(() => client.chat.completions.create({ ...ask, temperature: -1 })),
   unknown_model: () => refused(() => client.chat.completions.create({ ...ask, model: 'gpt-4' })),

@@ -5,6 +5,20 @@ export const system = 'You write Python.';
 export const user = 'Add two numbers.';
 export const messages = [{ role: 'system', content: system }, { role: 'user', content: user }];
 
+/** A schema that even random weights come to the end of. */
+const step = {
+  type: 'object',
+  properties: { done: { type: 'boolean' }, kind: { enum: ['sum', 'product'] } },
+  required: ['done', 'kind'],
+  additionalProperties: false,
+};
+export const plan = {
+  type: 'object',
+  properties: { first: step, second: step },
+  required: ['first', 'second'],
+  additionalProperties: false,
+};
+
 export const error = (raised) => ({
   type: raised.name,
   status: raised.status ?? raised.statusCode ?? null,

@@ -12,6 +12,23 @@ SYSTEM, USER = "You write Python.", "Add two numbers."
 MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER}]
 SAMPLING: dict[str, Any] = {"temperature": 2.0, "seed": 7, "max_tokens": 16}
 
+#: a schema that even random weights come to the end of
+STEP = {
+    "type": "object",
+    "properties": {"done": {"type": "boolean"}, "kind": {"enum": ["sum", "product"]}},
+    "required": ["done", "kind"],
+    "additionalProperties": False,
+}
+PLAN: dict[str, Any] = {
+    "title": "plan",
+    "description": "Two steps.",
+    "type": "object",
+    "properties": {"first": STEP, "second": STEP},
+    "required": ["first", "second"],
+    "additionalProperties": False,
+}
+ROOMY = {**SAMPLING, "max_tokens": 400}
+
 
 def error(raised: Exception) -> dict[str, Any]:
     """A refusal as the client's exception shows it."""
