@@ -47,9 +47,13 @@ class ChatTemplate:
             raise PromptError(f"The chat template does not take these messages ({reason}).") from None
 
 
-def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
-    """The template's text: chat_template.jinja, or chat_template in tokenizer_config.json (of several, "default")."""
-    path = folder / "chat_template.jinja"
+def find_template(folder: Path, tokenizer_config: Mapping[str, Any], name: str = "default") -> str | None:
+    """The template's text: a file of its own, or chat_template in tokenizer_config.json, which may hold several.
+
+    `name` may be another than the default, such as tool_use; then there need be none.
+    """
+    default = name == "default"
+    path = folder / ("chat_template.jinja" if default else f"additional_chat_templates/{name}.jinja")
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -59,7 +63,9 @@ def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | No
     given = tokenizer_config.get("chat_template")
     if isinstance(given, list):
         named = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}
-        given = named.get("default")
+        given = named.get(name)
+    elif not default:
+        return None
     if given is not None and not isinstance(given, str):
         raise ModelError(f"chat_template in {folder / 'tokenizer_config.json'} must be text.")
     return given

@@ -27,12 +27,17 @@ class Tokenizer:
         special_tokens: Mapping[str, str],
         template: ChatTemplate | None = None,
         eos: Sequence[int] = (),
+        tool_template: ChatTemplate | None = None,
     ) -> None:
-        """`special_tokens`: text by role, such as bos_token. `eos`: ids that end a text, beside the eos_token role."""
+        """`special_tokens`: text by role, such as bos_token. `eos`: ids that end a text, beside the eos_token role.
+
+        `tool_template` is for conversations with tools, where they have one of their own.
+        """
         fast.no_truncation()
         fast.no_padding()
         self._fast = fast
         self._template = template
+        self.tool_template = tool_template or template
         self.special_tokens = dict(special_tokens)
         named = [fast.token_to_id(special_tokens["eos_token"])] if "eos_token" in special_tokens else []
         self.eos_token_ids = tuple(dict.fromkeys([*eos, *(token for token in named if token is not None)]))
@@ -44,9 +49,9 @@ class Tokenizer:
         fast = _read_fast(folder)
         config = read_object(folder / "tokenizer_config.json") or {}
         special = _special_tokens({**(read_object(folder / "special_tokens_map.json") or {}), **config})
-        source = find_template(folder, config)
-        template = None if source is None else ChatTemplate(source, special)
-        return cls(fast, special, template, eos_token_ids(folder, read_object(folder / "config.json") or {}))
+        sources = [find_template(folder, config, name) for name in ("default", "tool_use")]
+        template, tools = (None if source is None else ChatTemplate(source, special) for source in sources)
+        return cls(fast, special, template, eos_token_ids(folder, read_object(folder / "config.json") or {}), tools)
 
     @property
     def vocab_size(self) -> int:

@@ -64,9 +64,10 @@ def _template(request: Conversation, tokenizer: Tokenizer) -> ChatTemplate:
     """Raises ModelError where there is none, or the request's own is no template."""
     if request.chat_template is not None:
         return ChatTemplate(request.chat_template, tokenizer.special_tokens)
-    if tokenizer.chat_template is None:
+    template = tokenizer.tool_template if request.tools else tokenizer.chat_template
+    if template is None:
         raise PromptError("This model has no chat template, so it takes plain prompts only.")
-    return tokenizer.chat_template
+    return template
 
 
 def _messages(messages: list[Message]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ class Formats:
     @classmethod
     def of(cls, settings: ServerSettings, tokenizer: Tokenizer) -> Formats:
         """What the operator named, else what the chat template shows; thoughts are only read where they are named."""
-        template = tokenizer.chat_template
+        template = tokenizer.tool_template
         name = settings.tool_call_parser or (None if template is None else detect(template.source))
         return cls(
             tools=None if name is None else TOOL_PARSERS[name],

@@ -8,10 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server.bad_requests import BAD_REQUESTS, CHAT, COMPLETIONS, Bad
+from tests.server.bad_requests import BAD_REQUESTS as BAD_GENERATIONS
+from tests.server.bad_requests import CHAT, COMPLETIONS, Bad
+from tests.server.bad_response_requests import RESPONSE_REQUESTS
 from tests.server.live import LiveServer
 
 JSON = {"Content-Type": "application/json"}
+
+BAD_REQUESTS = [*BAD_GENERATIONS, *RESPONSE_REQUESTS]
 
 
 def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
