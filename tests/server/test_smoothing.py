@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from engine.messages import Output
+from models.tokenizer import Tokenizer
 from server.errors import ApiError
+from server.reasoning.registry import REASONING_PARSERS
 from server.smoothing import smoothed
-from server.transcript import Delta, Token
+from server.transcript import Delta, Stopping, Token, Transcript
 from tests.server.live import LiveServer
 from tests.server.sse import stream
 
@@ -89,6 +92,26 @@ async def test_a_reader_that_leaves_closes_what_is_behind() -> None:
     await anext(stream_of_deltas)
     await stream_of_deltas.aclose()
     assert closed.is_set()
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 100])
+def test_a_split_delta_shows_each_tokens_thoughts_and_text(tokenizer: Tokenizer, width: int) -> None:
+    ids = tokenizer.encode("<think>\nHm, später.\n</think>\nreturn a + b\n# end")
+    stopping = Stopping(["# "], [], False, 0)
+    reasoning = REASONING_PARSERS["qwen3"].after([], tokenizer)
+    transcript = Transcript(0, tokenizer.detokenizer(), stopping, reasoning=reasoning)
+    for start in range(0, len(ids), width):
+        delta = transcript.take(Output(request_id="r", token_ids=ids[start : start + width]))
+        whole = (delta.text, delta.reasoning, list(delta.tokens))
+        parts = delta.split()
+        assert "".join(part.text for part in parts) == whole[0]
+        assert "".join(part.reasoning for part in parts) == whole[1]
+        assert [token for part in parts for token in part.tokens] == whole[2]
+        assert all(len(part.tokens) <= 1 for part in parts)
+        if width == 100:
+            assert whole[0].strip() == "return a + b"
+            assert sum(bool(part.reasoning) for part in parts) > 3
+            assert not any(part.text for part in parts[:4])
 
 
 @pytest.fixture(scope="module")
