@@ -96,10 +96,13 @@ class Generation:
             async for delta in merged:
                 yield delta
 
-    def usage(self) -> Usage:
-        """Tokens so far; what the prefix cache spared is known once a prompt's first choice has finished."""
+    def usage(self, sent: int | None = None) -> Usage:
+        """All tokens so far, or with the first `sent` generated ones.
+
+        What the prefix cache spared is known once a prompt's first choice has finished.
+        """
         prompt = sum(len(prompt.token_ids) for prompt in self.job.prompts)
-        completion = sum(transcript.tokens for transcript in self._transcripts)
+        completion = sum(transcript.tokens for transcript in self._transcripts) if sent is None else sent
         steps = [timeline.steps for timeline in self._timelines[:: self.job.n]]
         usage = Usage(
             prompt_tokens=prompt,

@@ -10,6 +10,7 @@ from engine.errors import RequestError
 from engine.messages import Ready
 from engine.params import Grammar, SamplingParams
 from models.tokenizer import Tokenizer
+from server.bad_words import bad_word_tokens
 from server.constraints import answer_grammar
 from server.conversation import chat_prompt
 from server.errors import bad_request
@@ -37,7 +38,8 @@ async def completion_job(
     prompts = await completion_prompts(body, tokenizer, ready.vocab_size)
     prompts = [truncate(prompt, body.truncate_prompt_tokens, context, wanted or 1) for prompt in prompts]
     limits = [room(prompt, context, wanted, DEFAULT_MAX_TOKENS) for prompt in prompts]
-    params = _checked(body.params(min(limits)), ready)
+    params = msgspec.structs.replace(body.params(min(limits)), bad_words=await _bad_words(body, tokenizer))
+    params = _checked(params, ready)
     grammar_field = await _check_grammar(body.asked_grammar, grammars)
     return Job(
         request_id=request_id,
@@ -75,6 +77,7 @@ async def chat_job(
     limit = room(prompt, context, wanted, None, param=field, source="messages")
     asked = answer_grammar(body.asked_grammar, use, _thoughts(prompt, tokenizer, formats), tokenizer)
     params = msgspec.structs.replace(body.params(limit), grammar=asked[1] if asked else None)
+    params = msgspec.structs.replace(params, bad_words=await _bad_words(body, tokenizer))
     params = _checked(params, ready, {"logprobs": "top_logprobs"})
     grammar_field = await _check_grammar(asked, grammars)
     return Job(
@@ -93,6 +96,10 @@ async def chat_job(
         created=created,
         arrived=arrived,
     )
+
+
+async def _bad_words(body: SamplingRequest, tokenizer: Tokenizer) -> list[list[int]]:
+    return await bad_word_tokens(body.bad_words, tokenizer) if body.bad_words else []
 
 
 def _thoughts(prompt: Prompt, tokenizer: Tokenizer, formats: Formats) -> str | None:

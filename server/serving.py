@@ -19,6 +19,7 @@ from server.grammars import GrammarDoor
 from server.metrics import ServerMetrics
 from server.probe import Probe
 from server.protocol.sampling import SamplingRequest
+from server.responses.store import ResponseStore
 from server.settings import ServerSettings
 
 NOT_FOR_HEADERS = re.compile(r"[^!-~]")
@@ -40,6 +41,7 @@ class Serving:
         self.gate = Gate(self.engine)
         self.grammars = GrammarDoor(self.engine.config, self.engine.ready)
         self.probe = Probe(self.engine)
+        self.responses = ResponseStore(self.settings.max_stored_responses)
         self.exposition = Exposition(self.engine, self.metrics, self.model_name)
 
     @classmethod

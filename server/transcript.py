@@ -12,11 +12,16 @@ from server.stop_strings import StopMatcher
 
 @dataclass(slots=True)
 class Token:
-    """One generated token and where its text begins in the choice's text."""
+    """One generated token and where its text begins in the choice's text.
+
+    `shown` and `thought` are how much of its delta's text and reasoning may be shown once this token is.
+    """
 
     id: int
     text_offset: int
     logprobs: TokenLogprobs | None
+    shown: int = 0
+    thought: int = 0
 
 
 @dataclass(slots=True)
@@ -34,11 +39,31 @@ class Delta:
 
     def add(self, later: Delta) -> None:
         """Append what the same choice produced next."""
+        for token in later.tokens:
+            token.shown += len(self.text)
+            token.thought += len(self.reasoning)
         self.text += later.text
         self.reasoning += later.reasoning
         self.tokens += later.tokens
         self.prompt_logprobs = self.prompt_logprobs or later.prompt_logprobs
         self.finish_reason, self.stop_reason = later.finish_reason, later.stop_reason
+
+    def split(self) -> list[Delta]:
+        """The same in order, one token each; the last one ends what this one ends."""
+        if len(self.tokens) < 2:
+            return [self]
+        parts: list[Delta] = []
+        shown = thought = 0
+        for token in self.tokens:
+            last = token is self.tokens[-1]
+            text = self.text[shown : None if last else token.shown]
+            reasoning = self.reasoning[thought : None if last else token.thought]
+            shown, thought = token.shown, token.thought
+            token.shown, token.thought = len(text), len(reasoning)
+            parts.append(Delta(self.index, text, reasoning, [token]))
+        parts[0].prompt_logprobs, parts[0].first = self.prompt_logprobs, self.first
+        parts[-1].finish_reason, parts[-1].stop_reason = self.finish_reason, self.stop_reason
+        return parts
 
 
 @dataclass(frozen=True)
@@ -103,6 +128,7 @@ class Transcript:
             ends_here = output.stop_token_id is not None and position == len(output.token_ids) - 1
             if not ends_here or self._stopping.keep:
                 self._show(delta, self._detokenizer.push([token]))
+            delta.tokens[-1].shown, delta.tokens[-1].thought = len(delta.text), len(delta.reasoning)
             if self._reasoning is not None and self._reasoning.thinks and not answering:
                 self.reasoning_tokens = self.tokens
         if output.finish_reason is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.tokenizer import Tokenizer
 from server.answers.base import Answer
-from server.answers.message import MessageReader, whole_message
+from server.answers.message import message_reader, whole_message
 from server.generation import Generation
 from server.logprobs import chat_logprobs, prompt_logprobs
 from server.pacing import collected
@@ -18,7 +18,6 @@ from server.protocol.chat import (
     MessageDelta,
 )
 from server.protocol.usage import Measured
-from server.tools.grammar import Markers
 from server.transcript import Delta, Token
 
 
@@ -27,7 +26,10 @@ class ChatAnswer(Answer[ChatRequest]):
 
     def __init__(self, request: ChatRequest, generation: Generation, tokenizer: Tokenizer, model: str) -> None:
         super().__init__(request, generation, tokenizer, model)
-        self._readers = [self._reader() for _ in range(self.job.sequences)]
+        self._readers = [
+            message_reader(self.job, tokenizer, request.include_reasoning is not False)
+            for _ in range(self.job.sequences)
+        ]
         #: tokens by choice that no chunk has carried yet
         self._waiting: dict[int, list[Token]] = {}
 
@@ -112,10 +114,3 @@ class ChatAnswer(Answer[ChatRequest]):
         if not self.request.logprobs:
             return None
         return chat_logprobs(self.tokenizer, tokens, self.request.top_logprobs or 0)
-
-    def _reader(self) -> MessageReader:
-        """One choice's; special tokens are signs that readers would not have seen otherwise."""
-        use, special = self.job.tools, Markers(self.tokenizer).special
-        signs = use.parser.markers if use is not None and self.job.skip_special_tokens else ()
-        hidden = frozenset(sign for sign in signs if special(sign) is not None)
-        return MessageReader(use, hidden, self.request.include_reasoning is not False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from models.tokenizer import Tokenizer
+from server.generation import Job
 from server.protocol.chat import AssistantMessage, MessageDelta
 from server.protocol.tools import FunctionCall, ToolCall, ToolCallDelta
 from server.tools.base import Arguments, CallStart, Content, Event
 from server.tools.choice import ToolUse
+from server.tools.grammar import Markers
 from server.transcript import Delta
 
 
@@ -55,6 +58,14 @@ class MessageReader:
         assert self._parser is not None
         function = FunctionCall(name=event.name, arguments="")
         return ToolCallDelta(index=index, id=self._parser.call_id(), type="function", function=function)
+
+
+def message_reader(job: Job, tokenizer: Tokenizer, show_reasoning: bool = True) -> MessageReader:
+    """The reader of one of the job's choices; special tokens are signs that it would not have seen otherwise."""
+    special = Markers(tokenizer).special
+    signs = job.tools.parser.markers if job.tools is not None and job.skip_special_tokens else ()
+    hidden = frozenset(sign for sign in signs if special(sign) is not None)
+    return MessageReader(job.tools, hidden, show_reasoning)
 
 
 def whole_message(parts: list[MessageDelta]) -> AssistantMessage:

@@ -60,9 +60,20 @@ def serve(
     stream_interval: Annotated[
         int, typer.Option(help="Least number of tokens in a chunk after the first.", min=1, rich_help_panel=STREAMS)
     ] = 1,
+    stream_smoothing: Annotated[
+        bool,
+        typer.Option(
+            "--stream-smoothing",
+            help="Send a step's tokens one by one over the time a step takes.",
+            rich_help_panel=STREAMS,
+        ),
+    ] = False,
     keep_alive: Annotated[
         float, typer.Option(help="Longest silence of a stream, in seconds.", min=0.1, rich_help_panel=STREAMS)
     ] = 15.0,
+    max_stored_responses: Annotated[
+        int, typer.Option(help="Answers of /v1/responses kept in memory; the least used go first.", min=0)
+    ] = 1000,
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that requests in flight have to finish on Ctrl-C or SIGTERM.", min=0)
     ] = 30.0,
@@ -124,6 +135,8 @@ def serve(
         max_body_bytes=max_body_bytes,
         keep_alive=keep_alive,
         stream_interval=stream_interval,
+        stream_smoothing=stream_smoothing,
+        max_stored_responses=max_stored_responses,
         shutdown_timeout=shutdown_timeout,
         trust_request_chat_template=trust_request_chat_template,
         access_log=access_log,

@@ -109,10 +109,6 @@ class SamplingRequest(RequestModel):
 
     def refuse_unsupported(self) -> None:
         """Fields that would change the answer, and that this server cannot honour, are a 400 and never ignored."""
-        if self.bad_words:
-            raise bad_request(
-                "bad_words is not supported; use logit_bias with -100 to keep single tokens out.", "bad_words"
-            )
         if self.stream_options is not None and not self.stream:
             raise bad_request("stream_options needs stream to be true.", "stream_options")
 
