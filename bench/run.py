@@ -88,5 +88,5 @@ def _peers(options: BenchOptions, prompts: list[list[int]]) -> dict[str, float]:
     unknown = set(options.peers) - {"transformers"}
     if unknown:
         raise ValueError(f"--peer {unknown.pop()!r} is not known; transformers is.")
-    rate = transformers_rate(Path(options.model), prompts, options.max_tokens, options.repetitions)
+    rate = transformers_rate(Path(options.model), prompts, options.max_tokens, options.repetitions, options.threads)
     return {"transformers generate": rate}

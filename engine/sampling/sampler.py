@@ -49,10 +49,14 @@ class Sampler:
     @staticmethod
     def _process(logits: Tensor, rows: list[Row]) -> Tensor:
         changed = [i for i, row in enumerate(rows) if needs_processing(row.sequence.params)]
-        if changed:
+        if len(changed) == len(rows):
             logits = logits.clone()
-            for i in changed:
-                process(logits[i], rows[i])
+            process(logits, rows)
+        elif changed:
+            index = torch.tensor(changed, device=logits.device)
+            some = logits[index]
+            process(some, [rows[i] for i in changed])
+            logits = logits.index_copy(0, index, some)
         return apply_grammars(logits, rows)
 
     def _noisy(self, logits: Tensor, rows: list[Row]) -> Tensor:
