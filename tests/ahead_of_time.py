@@ -1,0 +1,65 @@
+"""Compiles Triton kernels for GPUs that need not be there, and reads what the assembler says of their registers."""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+# the assembler's report is printed by the compilation itself, and a cached one has none
+triton.knobs.nvidia.dump_ptxas_log = True
+triton.knobs.compilation.always_compile = True
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with the types of its arguments: "*bf16" and the like, "i32", "i32:16" for multiples of 16, or a value
+    that it is compiled for."""
+
+    kernel: Any
+    types: dict[str, str]
+    constants: dict[str, Any]
+    warps: int = 4
+    stages: int = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the assembler said: registers per thread, bytes spilt, bytes of stack; and shared memory per block."""
+
+    registers: int
+    spilled: int
+    stack: int
+    shared: int
+
+
+def compiled(launch: Launch, capability: int) -> Report:
+    """Compile down to machine code for sm_`capability`."""
+    names = launch.kernel.arg_names
+    types = {**launch.types, **dict.fromkeys(launch.constants, "constexpr")}
+    aligned = [i for i, name in enumerate(names) if types[name][0] == "*" or types[name].endswith(":16")]
+    said = io.StringIO()
+    with redirect_stdout(said):
+        kernel = triton.compile(
+            ASTSource(
+                launch.kernel,
+                signature={name: types[name].removesuffix(":16") for name in names},
+                constexprs=launch.constants,
+                attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
+            ),
+            target=GPUTarget("cuda", capability, 32),
+            options={"num_warps": launch.warps, "num_stages": launch.stages, "enable_fp_fusion": True},
+        )
+    return _read(said.getvalue(), kernel.metadata.shared)
+
+
+def _read(said: str, shared: int) -> Report:
+    usage = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said)
+    stack, stores, loads = map(int, usage[-1])
+    return Report(int(re.findall(r"Used (\d+) registers", said)[-1]), stores + loads, stack, shared)
