@@ -9,6 +9,7 @@ import msgspec
 from engine.errors import EngineError
 
 Decoding = Literal["auto", "tidar", "ar"]
+AttentionName = Literal["auto", "torch", "triton"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: bool = True
     dtype: str = "auto"
     device: str = "auto"
+    attention_backend: AttentionName = "auto"
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
@@ -44,5 +46,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
         if self.decoding not in ("auto", "tidar", "ar"):
             raise EngineError(f"--decoding must be auto, tidar or ar, not {self.decoding!r}.")
+        if self.attention_backend not in ("auto", "torch", "triton"):
+            raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():
             raise EngineError(f"--predrafts must be auto, full, none or a number, not {self.predrafts!r}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine.attention.torch_sdpa import TorchAttention
+from engine.attention.choice import make_attention
 from engine.cache.pages import PagePool
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
@@ -69,7 +69,7 @@ def build(config: EngineConfig) -> Parts:
         pack_for_cpu(model)
     storage, num_pages = _storage(config, model_config, dtype, device)
     strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
-    runner = Runner(model, TorchAttention(storage), strategy)
+    runner = Runner(model, make_attention(config.attention_backend, storage), strategy)
     pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import json
+import os
 import re
+import subprocess
+import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import triton
@@ -63,3 +68,21 @@ def _read(said: str, shared: int) -> Report:
     usage = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said)
     stack, stores, loads = map(int, usage[-1])
     return Report(int(re.findall(r"Used (\d+) registers", said)[-1]), stores + loads, stack, shared)
+
+
+def reports(module: str, capability: int) -> dict[str, dict[str, int]]:
+    """Compile what `module.launches(capability)` names, in a process of its own that has Triton compile."""
+    command = [sys.executable, "-m", "tests.ahead_of_time", module, str(capability)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "0"})
+    assert done.returncode == 0, done.stderr
+    made: dict[str, dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+def main(module: str, capability: int) -> None:
+    launches: dict[str, Launch] = importlib.import_module(module).launches(capability)
+    print(json.dumps({name: asdict(compiled(launch, capability)) for name, launch in launches.items()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Block shapes of the Triton kernels: a function of the window's shape, the model and the device, never of the batch."""
+"""Block shapes of the Triton kernels, from the window's shape, the model and the device, never from the batch."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def choose_tiles(packed: int, head_dim: int, dtype: torch.dtype, shared_bytes: i
     split, max_splits = _splits(packed)
     block_dim = padded(head_dim)
     rows = min(padded(packed), 64 if packed <= 256 or block_dim > 128 else 128)
-    keys, warps, stages = 64, 8 if rows == 128 or block_dim > 128 else 4, 3
+    # larger blocks spill registers
+    keys = 64 if block_dim <= 128 else 32
+    warps, stages = 8 if rows == 128 or block_dim > 128 else 4, 3
     if dtype == torch.float32:
         # no tensor cores: products are unrolled over registers, and blocks of this size still fit them
-        rows, keys, warps, stages = min(rows, 32), 32, 8, 2
+        rows, keys, warps, stages = min(rows, 32 if block_dim <= 64 else 16), 32, 8, 2
     while (rows + 2 * stages * keys) * block_dim * dtype.itemsize > shared_bytes:
         if stages > 2:
             stages -= 1

@@ -1,13 +1,15 @@
-"""Window attention in Triton: pages are read in place, and a step's clean rows are stored by the kernel that reads them."""
+"""Window attention in Triton: prefixes are read in place, and the kernel itself stores the step's clean rows."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
+import triton
 from torch import Tensor
 
 from engine.attention.base import AttentionBackend
@@ -18,6 +20,8 @@ from engine.batch import Batch, ShapeGroup
 from engine.cache.storage import KVStorage
 from engine.window import WindowShape
 from models.decoder import Attention
+
+TileChoice = Callable[[int, int, torch.dtype], Tiles]
 
 #: splits that the combining kernel reads at once
 COMBINED = 16
@@ -35,10 +39,17 @@ class WindowPlan:
 
 
 class TritonAttention(AttentionBackend):
-    """Per layer one launch for each shape group, and one more where a prefix is cut into splits."""
+    """Per layer one launch for each shape group, and one more where a prefix is cut into splits.
+
+    `tiles` gives the block shapes for (rows · query heads per KV head, head_dim, dtype).
+    """
+
+    def __init__(self, storage: KVStorage, tiles: TileChoice | None = None) -> None:
+        super().__init__(storage)
+        self.tiles = tiles or partial(choose_tiles, shared_bytes=shared_bytes(storage.slots.device))
 
     def prepare(self, batch: Batch) -> Attention:
-        return _PreparedAttention(self.storage, [self._plan(group) for group in batch.groups])
+        return _PreparedAttention(self.storage, [self._plan(group) for group in batch.groups], self.tiles)
 
     def _plan(self, group: ShapeGroup) -> WindowPlan:
         device = self.storage.slots.device
@@ -49,29 +60,33 @@ class TritonAttention(AttentionBackend):
 
 
 class _PreparedAttention:
-    def __init__(self, storage: KVStorage, plans: list[WindowPlan]) -> None:
+    def __init__(self, storage: KVStorage, plans: list[WindowPlan], tiles: TileChoice) -> None:
         self.storage = storage
         self.plans = plans
+        self.tiles = tiles
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [rows, heads, head_dim]; k, v [rows, kv_heads, head_dim]; returns [rows, heads, head_dim]."""
         q, k, v = heads_together(q), heads_together(k), heads_together(v)
         out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        ratio = q.shape[1] // k.shape[1]
         for plan in self.plans:
+            tiles = self.tiles(plan.shape.rows * ratio, q.shape[2], q.dtype)
             rows = plan.rows
-            attend(q[rows], k[rows], v[rows], self.storage.slots[layer], self.storage.page_size, plan, out[rows])
+            attend(q[rows], k[rows], v[rows], self.storage.slots[layer], self.storage.page_size, plan, tiles, out[rows])
         return out
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, page_size: int, plan: WindowPlan, out: Tensor) -> None:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, slots: Tensor, page_size: int, plan: WindowPlan, tiles: Tiles, out: Tensor
+) -> None:
     """Attention of one shape group into `out`, and its clean rows' K/V into slots [slots, 2, kv_heads, head_dim]."""
     shape, batch = plan.shape, plan.table.shape[0]
     heads, kv_heads, head_dim = q.shape[1], k.shape[1], q.shape[2]
     ratio = heads // kv_heads
-    tiles = choose_tiles(shape.rows * ratio, head_dim, q.dtype, shared_bytes(q.device))
     row_tiles = -(-shape.rows * ratio // tiles.rows)
     splits = min(tiles.max_splits, max(1, -(-plan.longest // tiles.split)))
-    partial, weight = _partials(out, splits)
+    pieces, weight = _pieces(out, splits)
     window_attention[(row_tiles * splits, kv_heads, batch)](
         q,
         k,
@@ -80,7 +95,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, page_size: int, plan:
         plan.table,
         plan.limits,
         out,
-        partial,
+        pieces,
         weight,
         math.log2(math.e) / math.sqrt(head_dim),
         q.stride(0),
@@ -99,7 +114,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, page_size: int, plan:
     )
     if splits > 1:
         combine_splits[(batch * shape.rows, heads)](
-            partial,
+            pieces,
             weight,
             plan.table,
             out,
@@ -167,12 +182,13 @@ def shared_bytes(device: torch.device) -> int:
     """Shared memory that one block may use."""
     if device.type != "cuda":
         return SHARED_BYTES
-    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return int(triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"])
 
 
-def _partials(out: Tensor, splits: int) -> tuple[Tensor, Tensor]:
+def _pieces(out: Tensor, splits: int) -> tuple[Tensor, Tensor]:
     """Room for each split's result and its weight; none where the kernel writes to `out` itself."""
     rows, heads, head_dim = out.shape
     shape = (rows, heads, splits, head_dim) if splits > 1 else (1, 1, 1, head_dim)
-    partial = torch.empty(shape, dtype=torch.float32, device=out.device)
-    return partial, torch.empty(shape[:3], dtype=torch.float32, device=out.device)
+    pieces = torch.empty(shape, dtype=torch.float32, device=out.device)
+    return pieces, torch.empty(shape[:3], dtype=torch.float32, device=out.device)

@@ -10,7 +10,7 @@ from engine.attention.kernels.splits import split_span
 
 @triton.jit(do_not_specialize=["rows", "table_row", "splits"])
 def combine_splits(
-    partial,
+    pieces,
     weight,
     table,
     out,
@@ -45,7 +45,7 @@ def combine_splits(
         share = tl.exp2(share - higher)
         shrink = tl.exp2(peak - higher)
         inside = there[:, None] & (dim < head_dim)[None, :]
-        content = tl.load(partial + (place + part)[:, None] * head_dim + dim[None, :], mask=inside, other=0.0)
+        content = tl.load(pieces + (place + part)[:, None] * head_dim + dim[None, :], mask=inside, other=0.0)
         mixed = mixed * shrink + tl.sum(content * share[:, None], 0)
         total = total * shrink + tl.sum(share, 0)
         peak = higher

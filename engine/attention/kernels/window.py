@@ -31,7 +31,7 @@ def window_attention(
     table,
     limits,
     out,
-    partial,
+    pieces,
     weight,
     scale,
     q_row,
@@ -60,7 +60,7 @@ def window_attention(
     q, k, v, out [batch · rows, heads, head_dim]; cache [slots, 2, kv_heads, head_dim]; table int32 [batch, 1 + pages]:
     a prefix length and its page numbers; limits int32 [3, rows]: row t sees window rows below limits[0, t] and those
     from limits[1, t] to limits[2, t] - 1 (not read where `causal`). A prefix of one split goes to `out`, others to
-    partial float32 [batch · rows, heads, splits, head_dim] with their log2-sum-exp2 in weight [.., splits].
+    pieces float32 [batch · rows, heads, splits, head_dim] with their log2-sum-exp2 in weight [.., splits].
     """
     tile, part = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     head, sequence = tl.program_id(1), tl.program_id(2)
@@ -116,7 +116,7 @@ def window_attention(
     blocks = clean_blocks + tl.cdiv(tl.maximum(own_last - own_first, 0), block_keys)
     k += sequence * rows * k_row + head * head_dim
     v += sequence * rows * v_row + head * head_dim
-    for block in range(0, tl.where(part == 0, blocks, 0)):
+    for block in range(tl.where(part == 0, blocks, 0)):
         behind = block >= clean_blocks
         key = tl.where(behind, own_first + (block - clean_blocks) * block_keys, block * block_keys) + lane
         there = key < tl.where(behind, own_last, clean_end)
@@ -138,7 +138,7 @@ def window_attention(
         tl.store(out + at, mixed.to(out.dtype.element_ty), mask=inside)
     else:
         place = (row * (kv_heads * ratio) + query_head).to(tl.int64) * splits + part
-        tl.store(partial + place[:, None] * head_dim + dim[None, :], mixed, mask=inside)
+        tl.store(pieces + place[:, None] * head_dim + dim[None, :], mixed, mask=inside)
         tl.store(weight + place, peak + tl.log2(total), mask=live)
     if part == 0:
         first = tile * block_rows // ratio
