@@ -46,6 +46,9 @@ class TritonAttention(AttentionBackend):
 
     def __init__(self, storage: KVStorage, tiles: TileChoice | None = None) -> None:
         super().__init__(storage)
+        if storage.slots.device.type == "cuda":
+            # Triton launches on the current device
+            torch.cuda.set_device(storage.slots.device)
         self.tiles = tiles or partial(choose_tiles, shared_bytes=shared_bytes(storage.slots.device))
 
     def prepare(self, batch: Batch) -> Attention:

@@ -41,6 +41,7 @@ class Heads:
     page: int = PAGE
     layers: int = CONFIG.num_layers
     dtype: torch.dtype = torch.float64
+    device: torch.device = torch.device("cpu")
 
 
 class Scene:
@@ -58,7 +59,7 @@ class Scene:
             num_kv_heads=self.heads.kv,
             head_dim=self.heads.dim,
         )
-        self.storage = KVStorage(config, pages + 3, page, rows, self.heads.dtype, torch.device("cpu"))
+        self.storage = KVStorage(config, pages + 3, page, rows, self.heads.dtype, self.heads.device)
         self.storage.slots[:, page:] = float("nan")
         self._free = (torch.randperm(pages + 3, generator=self.generator) + 1).tolist()
         self.windows = [self._window(shape, prefix) for shape, prefix in windows]
@@ -70,7 +71,7 @@ class Scene:
 
     def normal(self, rows: int, heads: int) -> Tensor:
         drawn = torch.randn(rows, heads, self.heads.dim, dtype=torch.float64, generator=self.generator)
-        return drawn.to(self.heads.dtype)
+        return drawn.to(self.heads.device, self.heads.dtype)
 
     def _window(self, shape: WindowShape, prefix: int) -> Window:
         submit = Submit(request_id="x", prompt_token_ids=[0], params=SamplingParams())

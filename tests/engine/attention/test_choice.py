@@ -28,7 +28,8 @@ def test_auto_is_torch_on_a_cpu(learned: Path) -> None:
     assert isinstance(make_engine(learned).runner.attention, TorchAttention)
 
 
-def test_each_is_had_by_its_name() -> None:
+def test_each_is_had_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert isinstance(make_attention("torch", storage()), TorchAttention)
     assert isinstance(make_attention("triton", storage()), TritonAttention)
 

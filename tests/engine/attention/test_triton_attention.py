@@ -16,7 +16,9 @@ from engine.attention.triton_window import TritonAttention
 from engine.window import WindowShape
 from tests.engine.attention.scene import PAGE, SHAPES, Heads, Scene
 
-FLOAT32 = Heads(layers=1, dtype=torch.float32)
+#: a GPU where there is one, else Triton's interpreter (see tests/__init__.py)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+FLOAT32 = Heads(layers=1, dtype=torch.float32, device=DEVICE)
 AROUND_PAGES = (0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE)
 
 #: at most two row tiles of the windows here, and four splits of 32 keys before they grow
@@ -85,14 +87,16 @@ def test_a_prompt_chunk_of_many_row_tiles() -> None:
     ids=lambda heads: f"{heads.query}:{heads.kv}x{heads.dim}-page{heads.page}",
 )
 def test_any_heads_and_pages(heads: Heads) -> None:
-    heads = replace(heads, layers=1, dtype=torch.float32)
+    heads = replace(heads, layers=1, dtype=torch.float32, device=DEVICE)
     scene = poisoned([(SHAPES[2], 37), (SHAPES[2], heads.page), (SHAPES[0], 70)], heads=heads)
     check(scene, TritonAttention(scene.storage, small))
 
 
 def test_half_precision() -> None:
     """bfloat16 is only compiled: the interpreter multiplies it wrongly."""
-    scene = poisoned([(SHAPES[2], 37), (SHAPES[0], 70)], heads=Heads(6, 2, 64, layers=1, dtype=torch.float16))
+    scene = poisoned(
+        [(SHAPES[2], 37), (SHAPES[0], 70)], heads=Heads(6, 2, 64, layers=1, dtype=torch.float16, device=DEVICE)
+    )
     check(scene, TritonAttention(scene.storage, small), 5e-3)
 
 
@@ -106,17 +110,13 @@ def test_any_mix_of_windows(windows: list[tuple[WindowShape, int]], seed: int) -
     check(scene, TritonAttention(scene.storage, small))
 
 
-@pytest.mark.parametrize("prefix", [5, 90, 140])
+@pytest.mark.parametrize("prefix", [5, 90, 135])
 def test_batch_mates_change_no_bit(prefix: int) -> None:
     shape = SHAPES[2]
-    alone, company = (
-        poisoned([(shape, prefix)]),
-        poisoned([(shape, prefix), (shape, 200), (shape, 0), (SHAPES[1], 150)]),
-    )
+    alone = poisoned([(shape, prefix)])
+    company = poisoned([(shape, prefix), (shape, 140), (SHAPES[1], 75)])
     expected = TritonAttention(alone.storage, small).prepare(alone.batch)(0, alone.q, alone.k, alone.v)
-    start = company.windows[0].start if company.windows[0].sequence.prefix_len == prefix else -1
-    rows = slice(start, start + shape.rows)
-    assert start >= 0
+    rows = slice(company.windows[0].start, company.windows[0].start + shape.rows)
     company.q[rows], company.k[rows], company.v[rows] = alone.q, alone.k, alone.v
     ours, theirs = company.windows[0].sequence, alone.windows[0].sequence
     for position in range(prefix):
@@ -127,7 +127,7 @@ def test_batch_mates_change_no_bit(prefix: int) -> None:
 
 
 def test_every_layer_has_its_own_cache() -> None:
-    scene = poisoned([(SHAPES[2], 9)], heads=Heads(layers=2, dtype=torch.float32))
+    scene = poisoned([(SHAPES[2], 9)], heads=replace(FLOAT32, layers=2))
     attention = TritonAttention(scene.storage).prepare(scene.batch)
     for layer in range(2):
         out = attention(layer, scene.q, scene.k, scene.v)
