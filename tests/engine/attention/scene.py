@@ -29,6 +29,7 @@ SHAPES = [
 
 CONFIG: ModelConfig = tiny_config()
 PAGE = 4
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Heads:
     page: int = PAGE
     layers: int = CONFIG.num_layers
     dtype: torch.dtype = torch.float64
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
 
 class Scene:
