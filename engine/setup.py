@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine.attention.choice import make_attention
+from engine.attention.choice import make_attention, uses_triton
 from engine.cache.pages import PagePool
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
@@ -50,6 +50,7 @@ class Parts:
     strategy: Strategy
     policy: Policy
     ready: Ready
+    triton: bool
 
 
 def build(config: EngineConfig) -> Parts:
@@ -65,11 +66,16 @@ def build(config: EngineConfig) -> Parts:
         torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     model = load_decoder(folder, dtype, device)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    if device.type == "cpu":
-        pack_for_cpu(model)
     storage, num_pages = _storage(config, model_config, dtype, device)
+    triton = uses_triton(config.attention_backend, device, dtype)
+    if triton:
+        from models.fusing import fuse_layers
+
+        fuse_layers(model)
+    elif device.type == "cpu":
+        pack_for_cpu(model)
     strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
-    runner = Runner(model, make_attention(config.attention_backend, storage), strategy)
+    runner = Runner(model, make_attention(triton, storage), strategy)
     pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(
@@ -89,7 +95,7 @@ def build(config: EngineConfig) -> Parts:
     )
     policy = _policy(config, runner)
     ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
-    return Parts(config, model_config, device, runner, scheduler, strategy, policy, ready)
+    return Parts(config, model_config, device, runner, scheduler, strategy, policy, ready, triton)
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:

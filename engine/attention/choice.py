@@ -15,31 +15,36 @@ from engine.errors import EngineError
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def make_attention(name: str, storage: KVStorage) -> AttentionBackend:
-    """The back end called `name`; "auto" is Triton on a CUDA device where it can be, torch elsewhere.
+def uses_triton(name: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the back end called `name` is Triton's; "auto" is on a CUDA device where Triton can be.
 
     Raises EngineError where Triton was asked for and cannot be.
     """
-    if name == "torch":
-        return TorchAttention(storage)
-    hindrance = _hindrance(storage)
-    if name == "auto" and (storage.slots.device.type != "cuda" or hindrance is not None):
-        return TorchAttention(storage)
-    if hindrance is not None:
+    if name == "torch" or (name == "auto" and device.type != "cuda"):
+        return False
+    hindrance = _hindrance(device, dtype)
+    if name == "triton" and hindrance is not None:
         raise EngineError(f"--attention-backend triton {hindrance}; use --attention-backend torch.")
+    return hindrance is None
+
+
+def make_attention(triton: bool, storage: KVStorage) -> AttentionBackend:
+    """Triton's back end, which is imported only here, or torch's."""
+    if not triton:
+        return TorchAttention(storage)
     from engine.attention.triton_window import TritonAttention
 
     return TritonAttention(storage)
 
 
-def _hindrance(storage: KVStorage) -> str | None:
+def _hindrance(device: torch.device, dtype: torch.dtype) -> str | None:
     """Why Triton cannot be, or None."""
     if find_spec("triton") is None:
         return "needs Triton, which is not installed (pip install 'tidar-serve[gpu]')"
-    if storage.slots.dtype not in TRITON_DTYPES:
-        return f"cannot compute in {str(storage.slots.dtype).removeprefix('torch.')}"
-    if storage.slots.device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(storage.slots.device)
+    if dtype not in TRITON_DTYPES:
+        return f"cannot compute in {str(dtype).removeprefix('torch.')}"
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
         return None if major >= 8 else f"needs a GPU of compute capability 8.0 or later, not {major}.{minor}"
     import triton
 

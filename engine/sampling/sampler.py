@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.sampling.filters import filtered_log_probs
+from engine.sampling.filters import filtered_log_probs, has_filter
 from engine.sampling.noise import GumbelNoise
 from engine.sampling.processors import needs_processing, process
 from engine.sampling.row import Row
@@ -18,14 +18,34 @@ class Sampler:
     distribution as the AR row is the same token.
     """
 
-    def __init__(self, vocab_size: int, device: torch.device) -> None:
+    def __init__(self, vocab_size: int, device: torch.device, triton: bool = False) -> None:
+        """`triton`: choose the tokens of rows without filters in one kernel that never writes their noise."""
         self.noise = GumbelNoise(vocab_size, device)
+        self.triton = triton
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: list[Row]) -> list[int]:
         """One token per row of logits [rows, vocab_size], which are left unchanged."""
+        if self.triton:
+            return self._fused(logits, rows)
         tokens: list[int] = self.scores(logits, rows).argmax(-1).tolist()
         return tokens
+
+    def _fused(self, logits: Tensor, rows: list[Row]) -> list[int]:
+        """`sample` in Triton; filtered rows go the plain way, and which way a row goes is its own affair."""
+        from engine.sampling.kernels.noisy_argmax import noisy_argmax
+
+        device = logits.device
+        filtered = [i for i, row in enumerate(rows) if has_filter(row.sequence.params)]
+        temperatures = torch.tensor([row.sequence.params.temperature for row in rows], device=device)
+        seeds = torch.tensor([row.sequence.seed for row in rows], device=device)
+        positions = torch.tensor([row.position for row in rows], device=device)
+        tokens = noisy_argmax(self._process(logits, rows), temperatures, seeds, positions)
+        if filtered:
+            index = torch.tensor(filtered, device=device)
+            tokens[index] = self.scores(logits[index], [rows[i] for i in filtered]).argmax(-1)
+        chosen: list[int] = tokens.tolist()
+        return chosen
 
     @torch.inference_mode()
     def scores(self, logits: Tensor, rows: list[Row]) -> Tensor:

@@ -8,45 +8,42 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.attention.choice import make_attention
+from engine.attention.choice import uses_triton
 from engine.attention.torch_sdpa import TorchAttention
 from engine.attention.triton_window import TritonAttention
-from engine.cache.storage import KVStorage
 from engine.errors import EngineError
 from tests.engine.drive import make_engine
-from tests.engine.tiny import tiny_config
 
 CPU = torch.device("cpu")
 
 
-def storage(dtype: torch.dtype = torch.float32) -> KVStorage:
-    return KVStorage(tiny_config(), 2, 4, 8, dtype, CPU)
-
-
 def test_auto_is_torch_on_a_cpu(learned: Path) -> None:
-    assert isinstance(make_attention("auto", storage()), TorchAttention)
-    assert isinstance(make_engine(learned).runner.attention, TorchAttention)
+    engine = make_engine(learned, device="cpu", dtype="float32")
+    assert isinstance(engine.runner.attention, TorchAttention)
+    assert not engine.sampler.triton
 
 
-def test_each_is_had_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triton_is_had_by_its_name(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert isinstance(make_attention("torch", storage()), TorchAttention)
-    assert isinstance(make_attention("triton", storage()), TritonAttention)
+    engine = make_engine(learned, device="cpu", dtype="float32", attention_backend="triton", decoding="ar")
+    assert isinstance(engine.runner.attention, TritonAttention)
+    assert engine.sampler.triton
 
 
 def test_without_a_gpu_triton_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(EngineError, match="triton needs a CUDA device; use --attention-backend torch"):
-        make_attention("triton", storage())
+        uses_triton("triton", CPU, torch.float32)
 
 
 def test_triton_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert isinstance(make_attention("auto", storage()), TorchAttention)
+    assert not uses_triton("auto", torch.device("cuda"), torch.bfloat16)
     with pytest.raises(EngineError, match="pip install"):
-        make_attention("triton", storage())
+        uses_triton("triton", CPU, torch.float32)
 
 
 def test_float64_is_left_to_torch() -> None:
+    assert not uses_triton("auto", torch.device("cuda"), torch.float64)
     with pytest.raises(EngineError, match="float64"):
-        make_attention("triton", storage(torch.float64))
+        uses_triton("triton", CPU, torch.float64)
