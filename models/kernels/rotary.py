@@ -6,6 +6,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+#: heads per program
+HEADS = 8
+
 
 def rotate_heads(
     heads: Tensor, cos: Tensor, sin: Tensor, query_heads: int, norms: tuple[Tensor, Tensor, float] | None
@@ -17,7 +20,8 @@ def rotate_heads(
     """
     tokens, count, head_dim = heads.shape
     query_norm, key_norm, eps = norms or (cos, cos, 0.0)
-    rotate_kernel[(tokens, count)](
+    block_heads = min(HEADS, triton.next_power_of_2(count))
+    rotate_kernel[(tokens, triton.cdiv(count, block_heads))](
         heads,
         cos,
         sin,
@@ -25,11 +29,12 @@ def rotate_heads(
         key_norm,
         eps,
         heads.stride(0),
+        count,
         query_heads,
         head_dim,
+        block_heads,
         triton.next_power_of_2(head_dim // 2),
         norms is not None,
-        num_warps=1,
     )
 
 
@@ -42,36 +47,42 @@ def rotate_kernel(
     key_norm,
     eps,
     row,
+    count: tl.constexpr,
     query_heads: tl.constexpr,
     head_dim: tl.constexpr,
+    block_heads: tl.constexpr,
     block: tl.constexpr,
     normed: tl.constexpr,
 ):
-    """Grid (tokens, heads): the two halves of one head, which turn into one another."""
-    token, head = tl.program_id(0), tl.program_id(1)
+    """Grid (tokens, blocks of heads): the two halves of each head, which turn into one another."""
+    token = tl.program_id(0)
     half: tl.constexpr = head_dim // 2
+    head = tl.program_id(1) * block_heads + tl.arange(0, block_heads)[:, None]
     lane = tl.arange(0, block)
-    inside = lane < half
-    heads += token.to(tl.int64) * row + head * head_dim
-    first = tl.load(heads + lane, mask=inside, other=0.0)
-    second = tl.load(heads + half + lane, mask=inside, other=0.0)
-    dtype = first.dtype
-    first, second = first.to(tl.float32), second.to(tl.float32)
+    there = lane < half
+    inside = (head < count) & there[None, :]
+    at = heads + token.to(tl.int64) * row + head * head_dim + lane[None, :]
+    stored_first = tl.load(at, mask=inside, other=0.0)
+    stored_second = tl.load(at + half, mask=inside, other=0.0)
+    first, second = stored_first.to(tl.float32), stored_second.to(tl.float32)
     if normed:
-        scale = tl.rsqrt((tl.sum(first * first, 0) + tl.sum(second * second, 0)) / head_dim + eps)
-        gains = query_norm if head < query_heads else key_norm
+        scale = tl.rsqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / head_dim + eps)[:, None]
+        queries = head < query_heads
+        gain = tl.where(queries, _spread(query_norm + lane, there), _spread(key_norm + lane, there))
         # rounded as the twin rounds between norm and rotation
-        first *= scale * tl.load(gains + lane, mask=inside, other=0.0).to(tl.float32)
-        second *= scale * tl.load(gains + half + lane, mask=inside, other=0.0).to(tl.float32)
-        first, second = first.to(dtype).to(tl.float32), second.to(dtype).to(tl.float32)
+        first = (first * scale * gain).to(stored_first.dtype).to(tl.float32)
+        gain = tl.where(queries, _spread(query_norm + half + lane, there), _spread(key_norm + half + lane, there))
+        second = (second * scale * gain).to(stored_first.dtype).to(tl.float32)
     cos += token * head_dim + lane
     sin += token * head_dim + lane
     # the first half of the sines comes negated
-    turned_first = first * tl.load(cos, mask=inside, other=0.0).to(tl.float32) + second * tl.load(
-        sin, mask=inside, other=0.0
-    ).to(tl.float32)
-    turned_second = second * tl.load(cos + half, mask=inside, other=0.0).to(tl.float32) + first * tl.load(
-        sin + half, mask=inside, other=0.0
-    ).to(tl.float32)
-    tl.store(heads + lane, turned_first.to(dtype), mask=inside)
-    tl.store(heads + half + lane, turned_second.to(dtype), mask=inside)
+    turned_first = first * _spread(cos, there) + second * _spread(sin, there)
+    turned_second = second * _spread(cos + half, there) + first * _spread(sin + half, there)
+    tl.store(at, turned_first.to(stored_first.dtype), mask=inside)
+    tl.store(at + half, turned_second.to(stored_first.dtype), mask=inside)
+
+
+@triton.jit
+def _spread(values, there):
+    """A vector as float32, the same for every head."""
+    return tl.load(values, mask=there, other=0.0).to(tl.float32)[None, :]

@@ -73,10 +73,11 @@ def block_best_kernel(
     if temperature > 0.0:
         words = noise_words(tl.load(seeds + row), tl.load(positions + row), token)
         scores = tl.div_rn(scores, temperature) + gumbel(words)
+    # a broken row must still name a token that exists
+    scores = tl.where(scores == scores, scores, -float("inf"))
     score, index = tl.max(scores, 0, return_indices=True, return_indices_tie_break_left=True)
     tl.store(best + row * blocks + part, score)
-    # a row of NaN alone has no best token, but must not name one that does not exist
-    tl.store(where + row * blocks + part, tl.minimum(part * block + index, vocab - 1))
+    tl.store(where + row * blocks + part, part * block + index)
 
 
 @triton.jit(do_not_specialize=["blocks"])
@@ -85,5 +86,5 @@ def row_best_kernel(best, where, tokens, blocks, block: tl.constexpr):
     row = tl.program_id(0)
     lane = tl.arange(0, block)
     scores = tl.load(best + row * blocks + lane, mask=lane < blocks, other=-float("inf"))
-    index = tl.minimum(tl.argmax(scores, 0, tie_break_left=True), blocks - 1)
+    index = tl.argmax(scores, 0, tie_break_left=True)
     tl.store(tokens + row, tl.load(where + row * blocks + index).to(tl.int64))

@@ -18,9 +18,9 @@ def requests() -> list[Submit]:
     """A prompt longer than a chunk, a shared stem, greedy and seeded."""
     stem = list(range(10, 31))
     return [
-        ask("long", stem + [5] * 24, max_tokens=8, ignore_eos=True),
-        ask("stem", [*stem, 40], max_tokens=8, ignore_eos=True),
-        ask("drawn", [7, 8], temperature=0.9, seed=3, max_tokens=8, ignore_eos=True),
+        ask("long", stem + [5] * 20, max_tokens=6, ignore_eos=True),
+        ask("stem", [*stem, 40], max_tokens=6, ignore_eos=True),
+        ask("drawn", [7, 8], temperature=0.9, seed=3, max_tokens=6, ignore_eos=True),
     ]
 
 
