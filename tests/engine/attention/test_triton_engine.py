@@ -35,7 +35,7 @@ def test_the_tokens_are_those_of_the_torch_back_end_in_both_modes(learned: Path)
 
 
 def test_preemption_changes_nothing(learned: Path) -> None:
-    tight = {**SETTINGS, "max_model_len": 60, "num_pages": 17, "predrafts": "full", "attention_backend": "triton"}
+    tight = {**SETTINGS, "max_model_len": 52, "num_pages": 14, "predrafts": "full", "attention_backend": "triton"}
     expected = endings(run(make_engine(learned, decoding="ar", attention_backend="torch", **SETTINGS), requests()))
     engine = make_engine(learned, **tight)
     assert endings(run(engine, requests())) == expected
