@@ -17,6 +17,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+#: A100, H100, B200
+CAPABILITIES = (80, 90, 100)
+
 # the assembler's report is printed by the compilation itself, and a cached one has none
 triton.knobs.nvidia.dump_ptxas_log = True
 triton.knobs.compilation.always_compile = True
@@ -70,19 +73,23 @@ def _read(said: str, shared: int) -> Report:
     return Report(int(re.findall(r"Used (\d+) registers", said)[-1]), stores + loads, stack, shared)
 
 
-def reports(module: str, capability: int) -> dict[str, dict[str, int]]:
-    """Compile what `module.launches(capability)` names, in a process of its own that has Triton compile."""
-    command = [sys.executable, "-m", "tests.ahead_of_time", module, str(capability)]
+def reports(module: str) -> dict[int, dict[str, Report]]:
+    """By capability and name: what `module.launches(capability)` compiles to, in a process that has Triton compile."""
+    command = [sys.executable, "-m", "tests.ahead_of_time", module]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "0"})
     assert done.returncode == 0, done.stderr
-    made: dict[str, dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
-    return made
+    made: dict[str, dict[str, dict[str, int]]] = json.loads(done.stdout.splitlines()[-1])
+    return {int(key): {name: Report(**fields) for name, fields in value.items()} for key, value in made.items()}
 
 
-def main(module: str, capability: int) -> None:
-    launches: dict[str, Launch] = importlib.import_module(module).launches(capability)
-    print(json.dumps({name: asdict(compiled(launch, capability)) for name, launch in launches.items()}))
+def main(module: str) -> None:
+    launches = importlib.import_module(module).launches
+    made = {
+        capability: {name: asdict(compiled(launch, capability)) for name, launch in launches(capability).items()}
+        for capability in CAPABILITIES
+    }
+    print(json.dumps(made))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1])
