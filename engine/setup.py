@@ -15,6 +15,7 @@ from engine.cache.pages import PagePool
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
+from engine.memory import explained, kv_cache_budget, limiting_flag
 from engine.messages import Ready
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
@@ -64,9 +65,11 @@ def build(config: EngineConfig) -> Parts:
     device, dtype = _device(config), _dtype(config, model_config)
     if device.type == "cpu":
         torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
-    model = load_decoder(folder, dtype, device)
+    with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
+        model = load_decoder(folder, dtype, device)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    storage, num_pages = _storage(config, model_config, dtype, device)
+    with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
+        storage, num_pages = _storage(config, model_config, dtype, device)
     triton = uses_triton(config.attention_backend, device, dtype)
     if triton:
         from models.fusing import fuse_layers
@@ -93,7 +96,8 @@ def build(config: EngineConfig) -> Parts:
         kv_cache_bytes=storage.num_bytes,
         load_seconds=0.0,
     )
-    policy = _policy(config, runner)
+    with explained("running the first forwards", "lower --gpu-memory-utilization or --max-num-batched-tokens"):
+        policy = _policy(config, runner)
     ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
     return Parts(config, model_config, device, runner, scheduler, strategy, policy, ready, triton)
 
@@ -151,11 +155,15 @@ def _storage(
     assert config.max_model_len is not None
     longest = -(-config.max_model_len // config.page_size)
     page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
-    num_pages = config.num_pages or min(config.max_num_seqs * longest, config.kv_cache_memory // page_bytes)
+    num_pages = config.num_pages
+    if num_pages is None:
+        budget = kv_cache_budget(config, model, dtype, device)
+        num_pages = min(config.max_num_seqs * longest, budget // page_bytes)
     if num_pages < longest:
         raise EngineError(
             f"The KV cache of {num_pages} pages of {config.page_size} tokens cannot hold one context of "
-            f"{config.max_model_len} tokens; lower --max-model-len or raise --kv-cache-memory."
+            f"{config.max_model_len} tokens; lower --max-model-len or raise "
+            f"{limiting_flag(config, device)}."
         )
     return KVStorage(model, num_pages, config.page_size, config.max_num_batched_tokens, dtype, device), num_pages
 

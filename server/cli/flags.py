@@ -54,7 +54,21 @@ NumPages = Annotated[
     typer.Option("--num-pages", help="KV cache pages; sized by memory if left out.", rich_help_panel=ENGINE),
 ]
 KvCacheMemory = Annotated[
-    int, typer.Option("--kv-cache-memory-bytes", help="Most memory for KV cache pages.", rich_help_panel=ENGINE)
+    int | None,
+    typer.Option(
+        "--kv-cache-memory-bytes",
+        help="Most memory for KV cache pages; 256 MiB on a CPU and a GPU's free share if left out.",
+        min=1,
+        rich_help_panel=ENGINE,
+    ),
+]
+GpuMemoryUtilization = Annotated[
+    float,
+    typer.Option(
+        "--gpu-memory-utilization",
+        help="Share of a GPU's memory that weights, KV pages and forwards may take.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 PrefixCaching = Annotated[
     bool,
