@@ -33,6 +33,7 @@ class BenchOptions:
     peers: tuple[str, ...] = ()
     json: str | None = None
     threads: int | None = field(default=None)
+    forced_acceptance: float | None = None
 
 
 def run_benchmark(options: BenchOptions, console: Console | None = None) -> list[Measurement]:
@@ -44,10 +45,14 @@ def run_benchmark(options: BenchOptions, console: Console | None = None) -> list
     measurements: list[Measurement] = []
     with console.status("") as status:
         for concurrency in options.concurrency:
-            measurements += measure(engines, prompts, params, concurrency, options.repetitions, status.update)
+            measurements += measure(
+                engines, prompts, params, concurrency, options.repetitions, status.update, options.forced_acceptance
+            )
         peer = _peers(options, prompts) if options.peers else {}
     noun = "greedy" if options.temperature == 0 else f"T={options.temperature:g}, top-p {options.top_p:g}"
     title = f"{options.num_prompts} prompts × {options.max_tokens} tokens, {noun}, median of {options.repetitions}"
+    if options.forced_acceptance is not None:
+        title += f", drafts forced to acceptance {options.forced_acceptance:g}"
     print_table(title, measurements, peer)
     if options.json:
         write_json(Path(options.json), asdict(options), measurements, peer)
