@@ -149,7 +149,7 @@ def test_a_long_answer_without_calls_is_read_at_once(name: str) -> None:
     """The event loop stands still meanwhile."""
     answer = "a < b [0] " + "Nothing of this is a call. " * 20_000
     parser = TOOL_PARSERS[name](["f"])
-    began = time.perf_counter()
+    began = time.process_time()
     events = parser.push(answer) + parser.finish()
-    assert time.perf_counter() - began < 0.3
+    assert time.process_time() - began < 0.3
     assert "".join(event.text for event in events if isinstance(event, Content)) == answer
