@@ -27,8 +27,8 @@ REMEMBERED = 1024
 #: seconds a grammar may wait for its turn
 TURN_PATIENCE = 30.0
 
-#: what a process that hangs or is gone shows as
-DEAD = (TimeoutError, asyncio.IncompleteReadError, ConnectionError)
+#: what a process that is gone shows as; the last is uvloop's word for it
+GONE = (asyncio.IncompleteReadError, ConnectionError, RuntimeError)
 TOO_COMPLEX = f"The grammar takes longer than {PATIENCE:.0f} s or too much memory to compile; simplify it."
 
 
@@ -78,17 +78,24 @@ class GrammarDoor:
             self._verdicts.popitem(last=False)
 
     async def _ask(self, request: bytes) -> str:
-        """The process's verdict. A process that is cut off in the middle of one is of no use any more."""
-        if self._process is None:
-            self._process = await self._start()
-        try:
-            return (await asyncio.wait_for(_exchange(self._process, request), PATIENCE)).decode()
-        except DEAD:
-            await self.close()
-            return TOO_COMPLEX
-        except BaseException:
-            await self.close()
-            raise
+        """The process's verdict. A process that is cut off in the middle of one is of no use any more.
+
+        One that is gone may have ended before this grammar came, so the grammar is tried once more.
+        """
+        for _ in range(2):
+            if self._process is None:
+                self._process = await self._start()
+            try:
+                return (await asyncio.wait_for(_exchange(self._process, request), PATIENCE)).decode()
+            except GONE:
+                await self.close()
+            except TimeoutError:
+                await self.close()
+                break
+            except BaseException:
+                await self.close()
+                raise
+        return TOO_COMPLEX
 
     async def _start(self) -> Process:
         process = await asyncio.create_subprocess_exec(
@@ -97,7 +104,7 @@ class GrammarDoor:
         # The first question makes it read the tokenizer, which is no grammar's fault.
         try:
             await asyncio.wait_for(_exchange(process, msgspec.msgpack.encode(Grammar("regex", "x"))), START_PATIENCE)
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+        except (TimeoutError, *GONE):
             process.kill()
             await process.wait()
             raise unavailable(

@@ -136,6 +136,15 @@ class ResponsesRequest(SamplingRequest):
     def stored(self) -> bool:
         return self.store is not False
 
+    def check_writable(self) -> None:
+        """Raises a 400 for a field that cannot be written back as JSON, as a stored response has to be."""
+        for field in sorted(self.model_fields_set & type(self).model_fields.keys()):
+            try:
+                self.model_dump_json(include={field})
+            except (ValueError, RecursionError):
+                message = f"{field} has half a surrogate pair in it or is nested too deeply."
+                raise bad_request(message, field) from None
+
     def refuse_unsupported(self) -> None:
         """Fields that would change the answer, and that cannot be honoured here, are a 400 and never ignored."""
         super().refuse_unsupported()

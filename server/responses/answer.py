@@ -67,6 +67,7 @@ class ResponseAnswer:
         """It was stopped on request; what there is of its text stays."""
         self._writer.interrupt()
         self.response.status = "cancelled"
+        self.finished()
 
     async def _made(self, pacing: Pacing) -> AsyncGenerator[ResponseEvent, None]:
         yield self._event("response.created", response=self.response)

@@ -21,6 +21,11 @@ class Run:
         self._task = asyncio.create_task(self._work(pacing))
 
     @property
+    def size(self) -> int:
+        """Bytes of its events."""
+        return sum(map(len, self._events))
+
+    @property
     def running(self) -> bool:
         return not self._task.done()
 

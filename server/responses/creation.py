@@ -20,6 +20,7 @@ from server.serving import Serving
 async def create(body: ResponsesRequest, serving: Serving) -> tuple[ResponseAnswer, Stored]:
     """The answer, let in but not begun, and how it is to be stored. Raises ApiError where it cannot be made."""
     body.refuse_unsupported()
+    body.check_writable()
     model = serving.check_model(body.model)
     store = serving.responses
     if body.background and not store.limit:

@@ -63,7 +63,7 @@ def _needed(value: str | None, where: str) -> str:
 
 def _readable(item: InputItem) -> dict[str, Any]:
     shown: dict[str, Any] = {"type": item.type, "id": f"msg_{uuid.uuid4().hex}", "status": "completed"}
-    shown |= item.model_dump(exclude_unset=True)
+    shown |= item.model_dump(exclude_none=True)
     if isinstance(item.content, str):
         kind = "output_text" if item.role == "assistant" else "input_text"
         shown["content"] = [{"type": kind, "text": item.content}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from server.protocol.response_objects import Response
 from server.protocol.tools import CalledFunction, PastCall
 from server.responses.background import Run
 
-#: what all kept conversations together may hold, in characters
+#: what all kept responses together may hold, conversations and events included, in characters
 MAX_CHARACTERS = 2**27
 
 
@@ -43,16 +44,19 @@ class Stored:
             answer = Message(role="assistant", content=text, tool_calls=calls)
         return [*self.context, answer]
 
-    @property
-    def characters(self) -> int:
-        return sum(len(str(message.content)) for message in self.context)
+    def measure(self) -> int:
+        """What keeping it takes, about, in characters."""
+        context = sum(len(message.model_dump_json()) for message in self.context)
+        told = self.run.size if self.run is not None else 0
+        return context + len(json.dumps(self.items)) + len(self.response.to_json()) + told
 
 
 class ResponseStore:
-    """At most `limit` finished responses; those still being made are kept besides."""
+    """At most `limit` finished responses of so many characters together; those still being made are kept besides."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, characters: int = MAX_CHARACTERS) -> None:
         self.limit = limit
+        self._characters = characters
         self._kept: OrderedDict[str, Stored] = OrderedDict()
         self._sizes: dict[str, int] = {}
 
@@ -63,11 +67,21 @@ class ResponseStore:
         """Keep this one, and drop the least recently used ones beyond the limits."""
         name = stored.response.id
         self._kept[name] = stored
-        self._sizes[name] = stored.characters
+        self._sizes[name] = stored.measure()
+        self._make_room()
+
+    def grown(self, stored: Stored) -> None:
+        """One that was made in the background has all its text now; it may be gone by then."""
+        name = stored.response.id
+        if name in self._kept:
+            self._sizes[name] = stored.measure()
+            self._make_room()
+
+    def _make_room(self) -> None:
         finished = [key for key, other in self._kept.items() if not other.running]
         excess, characters = len(finished) - self.limit, sum(self._sizes.values())
         for oldest in finished:
-            if excess <= 0 and characters <= MAX_CHARACTERS:
+            if excess <= 0 and characters <= self._characters:
                 break
             excess, characters = excess - 1, characters - self._sizes[oldest]
             self._drop(oldest)

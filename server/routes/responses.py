@@ -27,6 +27,7 @@ async def create_response(body: ResponsesRequest, request: Request) -> HttpRespo
     answer, stored = await create(body, serving)
     headers, settings = ignored_fields(body), serving.settings
     if body.background:
+        answer.finished = lambda: serving.responses.grown(stored)
         stored.run = Run(answer, settings.pacing)
         serving.responses.add(stored)
         if body.stream:

@@ -67,14 +67,25 @@ class ToolParser(ABC):
 
     def push(self, text: str) -> list[Event]:
         """What the next piece of the answer adds."""
-        for char in text:
-            self._take(char)
+        at = 0
+        while at < len(text):
+            plain = self._plain(text, at)
+            if plain == at:
+                self._take(text[at])
+            at = max(plain, at + 1)
         return self._drain()
 
     def finish(self) -> list[Event]:
         """What was held back, when no more text will come."""
         self._end()
         return self._drain()
+
+    @abstractmethod
+    def _plain(self, text: str, at: int) -> int:
+        """Read from `at` on what can be no part of a call, as far as that is seen at a glance, and say where it ends.
+
+        Most answers are such text, and character by character they would hold up the event loop.
+        """
 
     @abstractmethod
     def _take(self, char: str) -> None:

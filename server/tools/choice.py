@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-import jsonschema
+from jsonschema_rs import Draft202012Validator, ValidationError
 
 from models.tokenizer import Tokenizer
 from server.errors import bad_request
@@ -20,7 +20,11 @@ from server.tools.grammar import Markers
 
 MAX_TOOLS = 128
 MAX_TOOLS_LENGTH = 192 * 1024
+#: to say what is wrong with a schema takes up to a second where it is long
+MAX_EXPLAINED_LENGTH = 8 * 1024
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+#: what every schema has to match; written in Rust, since the event loop waits for it
+METASCHEMA = Draft202012Validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 
 
 class Offer(Protocol):
@@ -111,9 +115,13 @@ def _schema_problem(source: str) -> str | None:
     schema = json.loads(source)
     if schema.get("type", "object") != "object":
         return "arguments are an object, so its type must be object"
+    if METASCHEMA.is_valid(schema):
+        return None
+    if len(source) > MAX_EXPLAINED_LENGTH:
+        return "it breaks the rules of JSON Schema 2020-12"
     try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        place = "".join(f"[{part!r}]" for part in error.absolute_path)
+        METASCHEMA.validate(schema)
+    except ValidationError as error:
+        place = "".join(f"[{part!r}]" for part in error.instance_path)
         return f"{' '.join(error.message.split())[:200].rstrip('.')}{f' at {place}' if place else ''}"
     return None

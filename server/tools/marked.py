@@ -32,6 +32,14 @@ class MarkedParser(ToolParser):
         self._follows_call = False
         self._object = self._new_object()
 
+    def _plain(self, text: str, at: int) -> int:
+        if self._marker or self._state != self._outside:
+            return at
+        found = [place for opener in self.openers if (place := text.find(opener[0], at)) >= 0]
+        end = min(found, default=len(text))
+        self._say(text[at:end])
+        return end
+
     def _take(self, char: str) -> None:
         self._state(char)
 

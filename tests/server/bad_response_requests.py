@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from tests.server.bad_requests import USER, Bad
 
 RESPONSES = "/v1/responses"
+
+
+#: deeper than JSON can be written, though not too deep to be read
+DEEP: dict[str, Any] = reduce(lambda inner, _: {"not": inner}, range(400), {})
 
 
 def response(param: str | None, **fields: Any) -> Bad:
@@ -61,4 +66,10 @@ RESPONSE_REQUESTS = [
     response("tool_choice", tools=[{"type": "function", "name": "f"}], tool_choice={"type": "function", "name": "g"}),
     response("tool_choice", tool_choice="required"),
     response("service_tier", service_tier="best"),
+    response("user", user="\ud800"),
+    response("prompt_cache_key", prompt_cache_key="\ud800", stream=True),
+    response("reasoning", reasoning={"effort": "\ud800"}, background=True),
+    response("input", input=[{"role": "user", "content": "x", "id": "\ud800"}]),
+    response("tools", tools=[{"type": "function", "name": "f", "description": "\ud800"}]),
+    response("tools", tools=[{"type": "function", "name": "f", "parameters": DEEP}]),
 ]

@@ -89,11 +89,21 @@ class LiveServer:
         return samples
 
     def engine_pid(self) -> int:
-        """Of the server's children the engine; a process that checks grammars may be another."""
+        return self._child_pid(checks_grammars=False)
+
+    def grammar_pid(self) -> int:
+        """The process that compiles grammars, once one was asked for."""
+        return self._child_pid(checks_grammars=True)
+
+    def _child_pid(self, checks_grammars: bool) -> int:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        engines = [pid for pid in children if b"engine.process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        assert len(engines) == 1, children
-        return int(engines[0])
+        wanted = [
+            int(child)
+            for child in children
+            if (b"engine.grammar.checking" in Path(f"/proc/{child}/cmdline").read_bytes()) is checks_grammars
+        ]
+        assert len(wanted) == 1, children
+        return wanted[0]
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         self.process.send_signal(number)

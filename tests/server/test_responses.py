@@ -171,7 +171,7 @@ def test_stored_responses_are_retrieved_listed_and_deleted(server: LiveServer) -
 
 
 def test_input_items_are_paged(server: LiveServer) -> None:
-    items = [{"role": "user", "content": f"{number}"} for number in range(5)]
+    items = [{"id": None, "role": "user", "content": f"{number}"} for number in range(5)]
     made = respond(server, input=items, max_output_tokens=1)
     path = f"{PATH}/{made['id']}/input_items"
     first = server.get(path, params={"limit": 2, "order": "asc"}).json()

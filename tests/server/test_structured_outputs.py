@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +182,15 @@ def test_a_demanding_grammar_is_served_or_refused_within_seconds(server: LiveSer
     assert answer.status_code in (200, 400), answer.text
     assert time.monotonic() - began < 10
     server.wait_until_idle()
+
+
+def test_a_sound_grammar_is_served_though_the_process_that_checks_it_was_killed(server: LiveServer) -> None:
+    server.complete(prompt="x", max_tokens=20, **structured(regex="[a-d]{2}"))
+    killed = server.grammar_pid()
+    os.kill(killed, signal.SIGKILL)
+    choice = server.complete(prompt="x", max_tokens=20, **structured(regex="[a-e]{2}"))["choices"][0]
+    assert re.fullmatch("[a-e]{2}", choice["text"])
+    assert server.grammar_pid() != killed
 
 
 def test_bans_that_leave_nothing_are_the_clients_fault(server: LiveServer) -> None:

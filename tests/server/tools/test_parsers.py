@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.tools.base import Content
 from server.tools.registry import TOOL_PARSERS
 from tests.server.pieces import cut, pieces
 from tests.server.tools.reading import NAMES, read
@@ -140,3 +142,14 @@ def write(name: str, calls: list[list[str]]) -> str:
         "mistral": f"[TOOL_CALLS] [{', '.join(objects)}]",
         "json": f"[{', '.join(objects)}]",
     }[name]
+
+
+@pytest.mark.parametrize("name", TOOL_PARSERS)
+def test_a_long_answer_without_calls_is_read_at_once(name: str) -> None:
+    """The event loop stands still meanwhile."""
+    answer = "a < b [0] " + "Nothing of this is a call. " * 20_000
+    parser = TOOL_PARSERS[name](["f"])
+    began = time.process_time()
+    events = parser.push(answer) + parser.finish()
+    assert time.process_time() - began < 0.3
+    assert "".join(event.text for event in events if isinstance(event, Content)) == answer
