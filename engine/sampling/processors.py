@@ -148,13 +148,14 @@ def apply_grammars(logits: Tensor, rows: list[Row]) -> Tensor:
 def _forbidden(bits: list[Bits], vocab_size: int, device: torch.device) -> Tensor:
     """bool [rows, vocab_size]: the tokens whose bit is clear."""
     unpack = forbidden_here if device.type == "cpu" else forbidden_there
-    return unpack(np.stack(bits).view(np.uint8), vocab_size, device)
+    packed = bits[0][None] if len(bits) == 1 else np.stack(bits)
+    return unpack(packed.view(np.uint8), vocab_size, device)
 
 
 def forbidden_here(packed: NDArray[np.uint8], vocab: int, device: torch.device) -> Tensor:
     """bool [rows, vocab], True where a bit of packed [rows, bytes] is clear; unpacked by the CPU."""
-    allowed = np.unpackbits(packed, axis=1, count=vocab, bitorder="little").view(np.bool_)
-    return torch.from_numpy(~allowed).to(device)
+    forbidden = np.unpackbits(~packed, axis=1, count=vocab, bitorder="little").view(np.bool_)
+    return torch.from_numpy(forbidden).to(device)
 
 
 def forbidden_there(packed: NDArray[np.uint8], vocab: int, device: torch.device) -> Tensor:

@@ -36,10 +36,10 @@ class Sampler:
     def _best(self, logits: Tensor, rows: list[Row]) -> Tensor:
         """int64 [rows]: the argmax, or NOTHING where a grammar forbids all that is left."""
         scores = self.scores(logits, rows)
-        best = scores.argmax(-1)
-        if any(row.allowed is not None for row in rows):
-            best = torch.where(scores.gather(1, best[:, None])[:, 0] > float("-inf"), best, NOTHING)
-        return best
+        if all(row.allowed is None for row in rows):
+            return scores.argmax(-1)
+        highest, best = scores.max(-1)
+        return best.masked_fill_(highest == float("-inf"), NOTHING)
 
     def _fused(self, logits: Tensor, rows: list[Row]) -> Tensor:
         """`_best` in Triton; rows with a filter or a grammar go the plain way, and which way a row goes is its own."""
