@@ -15,6 +15,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine process is started with; lengths in tokens.
 
     `predrafts` is how many pre-draft groups a window carries: "auto", "full", "none" or a number.
+    `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
+    device; None does so on a GPU.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes.
     """
 
@@ -34,6 +36,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
+    async_scheduling: bool | None = None
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""

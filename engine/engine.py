@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from engine.config import EngineConfig
-from engine.errors import RequestError
+from engine.errors import NAN_MESSAGE, RequestError
 from engine.messages import EngineStats, Output, Ready, Submit
 from engine.policy.base import Load
+from engine.resident.build import make_loop
 from engine.sampling.logprobs import token_logprobs
 from engine.sampling.row import Row
 from engine.sampling.sampler import Sampler
@@ -22,10 +23,6 @@ from engine.setup import Parts, build
 from engine.stats import StatsRecorder
 from engine.strategies.base import Resolution
 from engine.window import Window
-
-NAN_MESSAGE = (
-    "The model gave logits that are not numbers for this request; its weights or the prompt's cache are damaged."
-)
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,14 @@ class Engine:
         self._sequences: dict[str, Sequence] = {}
         self._finished: list[Sequence] = []
         self._submitted = 0
+        self.resident = make_loop(self._parts, self.recorder)
 
     def ready(self) -> Ready:
         return self._parts.ready
 
     @property
     def has_work(self) -> bool:
-        return bool(self._sequences or self._finished)
+        return bool(self._sequences or self._finished or (self.resident is not None and self.resident.busy))
 
     def submit(self, request: Submit) -> None:
         """Queue one request. Raises RequestError where it can never be served."""
@@ -76,7 +74,10 @@ class Engine:
                 self._finish(sequence)
 
     def step(self) -> list[Output]:
-        """One forward over every sequence that can take part, and what it published."""
+        """One forward over every sequence that can take part, and what it published (by the forward before it, where
+        the resident loop runs ahead)."""
+        if self.resident is not None and (landed := self.resident.step()) is not None:
+            return self._publish(landed)
         started = time.perf_counter()
         load = self.scheduler.load()
         choice = self.policy.choose(load, self.config.max_num_batched_tokens)
@@ -223,6 +224,8 @@ class Engine:
 
     def _finish(self, sequence: Sequence) -> None:
         del self._sequences[sequence.request_id]
+        if self.resident is not None:
+            self.resident.keep_pages(sequence)
         self.scheduler.remove(sequence)
         self._finished.append(sequence)
 

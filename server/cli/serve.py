@@ -39,6 +39,7 @@ def serve(
     seed: flags.Seed = 0,
     threads: flags.Threads = None,
     max_waiting: flags.MaxWaiting = 1024,
+    async_scheduling: flags.AsyncScheduling = None,
     api_key: Annotated[
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
@@ -83,6 +84,7 @@ def serve(
         seed=seed,
         threads=threads,
         max_waiting=max_waiting,
+        async_scheduling=async_scheduling,
     )
     settings = ServerSettings(
         model_names=model_names(model, served_model_name),
