@@ -27,6 +27,13 @@ LAST_WORDS_SECONDS = 0.05
 Listener = Callable[[Outputs | EngineStats], None]
 
 
+def python_environment() -> dict[str, str]:
+    """The environment for a child that has to find this very code."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 class EngineChild:
     """The child process and both sockets of the API's side; `listener` hears what it says once it is ready.
 
@@ -52,8 +59,6 @@ class EngineChild:
     async def spawn(cls, config: EngineConfig, listener: Listener) -> EngineChild:
         """Start the process. Raises EngineError where none can be started."""
         folder = Path(tempfile.mkdtemp(prefix="tidar-"))
-        root = str(Path(__file__).resolve().parent.parent)
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -61,7 +66,7 @@ class EngineChild:
                 "engine.process",
                 str(folder),
                 msgspec.json.encode(config).decode(),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env=python_environment(),
                 stdin=asyncio.subprocess.DEVNULL,
             )
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from engine.config import EngineConfig
 from engine.errors import NAN_MESSAGE, RequestError
+from engine.grammar.drafting import BoundDrafts, bind_drafts
+from engine.grammar.matcher import Bits
+from engine.grammar.waiting import GrammarQueue
 from engine.messages import EngineStats, Output, Ready, Submit
 from engine.policy.base import Load
 from engine.resident.build import make_loop
@@ -23,6 +26,9 @@ from engine.setup import Parts, build
 from engine.stats import StatsRecorder
 from engine.strategies.base import Resolution
 from engine.window import Window
+
+#: how long a step that has nothing else to do waits for a grammar, in seconds
+GRAMMAR_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Engine:
         self.runner = self._parts.runner
         self.policy = self._parts.policy
         self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device)
+        self.grammars = GrammarQueue(self._parts.grammars)
         self.recorder = StatsRecorder()
         self._sequences: dict[str, Sequence] = {}
         self._finished: list[Sequence] = []
@@ -63,7 +70,8 @@ class Engine:
             raise RequestError(f"A request with id {request.request_id!r} is already running.", "request_id")
         sequence = self._sequence(request)
         self._sequences[request.request_id] = sequence
-        self.scheduler.add(sequence)
+        if self.grammars.prepare(sequence):
+            self.scheduler.add(sequence)
 
     def abort(self, request_ids: list[str]) -> None:
         """Stop these requests; unknown ids (already finished) are ignored."""
@@ -76,6 +84,7 @@ class Engine:
     def step(self) -> list[Output]:
         """One forward over every sequence that can take part, and what it published (by the forward before it, where
         the resident loop runs ahead)."""
+        self._take_compiled()
         if self.resident is not None and (landed := self.resident.step()) is not None:
             return self._publish(landed)
         started = time.perf_counter()
@@ -96,7 +105,7 @@ class Engine:
         """A snapshot; the caller must not change it."""
         totals, pool = self.recorder.totals, self.scheduler.pool
         totals.running = len(self.scheduler.running)
-        totals.waiting = len(self.scheduler.waiting)
+        totals.waiting = len(self.scheduler.waiting) + len(self.grammars)
         totals.pages_total, totals.pages_used = pool.num_pages, pool.used
         totals.tokens_per_second = self.recorder.tokens_per_second()
         totals.expected_tokens_per_second = self.policy.expected_rate(self.scheduler.load())
@@ -144,6 +153,18 @@ class Engine:
             seed = hash((self.config.seed, self._submitted, 0x71DA2))
         return (seed + 2**63) % 2**64 - 2**63
 
+    def _take_compiled(self) -> None:
+        """Let in the requests whose grammar is compiled; wait a moment for one where there is nothing else to do."""
+        if not len(self.grammars):
+            return
+        busy = self.scheduler.running or self.scheduler.waiting
+        for sequence in self.grammars.ready(0.0 if busy else GRAMMAR_SECONDS):
+            if sequence.finish_reason is None:
+                self.scheduler.add(sequence)
+            else:
+                del self._sequences[sequence.request_id]
+                self._finished.append(sequence)
+
     def _score_prompts(self, windows: list[Window], hidden: Tensor) -> None:
         """Log-probabilities of prompt tokens, for the requests that want them."""
         for window in windows:
@@ -159,7 +180,7 @@ class Engine:
 
     def _resolve(self, windows: list[Window], hidden: Tensor) -> list[_Decided]:
         """Sample every target row, let the strategy commit, and move sequences and cache forward."""
-        rows = [self._ar_row(window, row) for window in windows for row in window.targets]
+        rows = [row for window in windows for row in self._ar_rows(window)]
         flat = [window.start + row for window in windows for row in window.targets]
         logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
         sampled = self.sampler.sample(logits, rows) if rows else []
@@ -177,10 +198,15 @@ class Engine:
         return decided
 
     @staticmethod
-    def _ar_row(window: Window, row: int) -> Row:
-        """The row after the window's token `row`; it chooses the token at the next position."""
+    def _ar_rows(window: Window) -> list[Row]:
+        """The rows after the window's target tokens, each of which chooses the token at the next position."""
         sequence = window.sequence
-        return Row(sequence, sequence.prefix_len + row + 1, window.tokens[sequence.pending : row + 1])
+        first, drafts = sequence.prefix_len + 1, window.tokens[sequence.pending :]
+        rows = [Row(sequence, first + row, window.tokens[sequence.pending : row + 1]) for row in window.targets]
+        if rows and sequence.matcher is not None:
+            for row, allowed in zip(rows, sequence.matcher.allowed_along(drafts), strict=True):
+                row.allowed = allowed
+        return rows
 
     def _commit(self, window: Window, sampled: list[int], logits: Tensor) -> _Decided:
         sequence = window.sequence
@@ -189,7 +215,7 @@ class Engine:
         if committed and sequence.params.logprobs is not None:
             tokens = resolution.committed[:committed]
             sequence.logprobs += token_logprobs(logits[:committed], tokens, sequence.params.logprobs)
-        if window.decodes:
+        if window.decodes and committed:
             sequence.count_step(committed)
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
@@ -207,16 +233,37 @@ class Engine:
             flat += [d.window.start + row for row in d.resolution.draft_rows]
             length = len(sequence.tokens)
             rows += [Row(sequence, length + i, []) for i in range(len(d.resolution.draft_rows))]
-        drafts = iter(self.sampler.sample(self.runner.logits(hidden, flat), rows))
+        logits = self.runner.logits(hidden, flat)
+        drafts = iter(self.sampler.sample(logits, rows))
         for d in drafting:
             d.window.sequence.drafts = [next(drafts) for _ in d.resolution.draft_rows]
+        if any(d.window.sequence.matcher is not None for d in drafting):
+            self._bind_drafts([d.window.sequence for d in drafting], logits, rows)
+
+    def _bind_drafts(self, sequences: list[Sequence], logits: Tensor, rows: list[Row]) -> None:
+        """Make fresh drafts keep to the grammars; `logits` and `rows` are all the sequences' draft rows in order."""
+        bound: dict[str, BoundDrafts] = {}
+        first = 0
+        for sequence in sequences:
+            if sequence.matcher is not None:
+                bound[sequence.request_id] = BoundDrafts(sequence.matcher, first, sequence.drafts)
+            first += len(sequence.drafts)
+
+        def redraw(wanted: list[int], allowed: list[Bits]) -> list[int]:
+            chosen = [replace(rows[i], allowed=bits) for i, bits in zip(wanted, allowed, strict=True)]
+            return self.sampler.sample(logits[wanted], chosen)
+
+        bind_drafts(list(bound.values()), redraw)
+        for sequence in sequences:
+            if sequence.request_id in bound:
+                sequence.drafts = bound[sequence.request_id].drafts
 
     def _record(self, windows: list[Window], decided: list[_Decided], load: Load, seconds: float) -> None:
         for d in decided:
-            if d.window.decodes:
+            if d.window.decodes and d.committed:
                 self.recorder.decode(d.window, d.committed)
                 self.policy.observe_window(d.window.drafted, len(d.resolution.committed) - 1)
-            else:
+            elif not d.window.decodes:
                 self.recorder.prefill(d.resolution.kept)
         self.recorder.step(windows, seconds, sum(d.committed for d in decided))
         if all(window.decodes for window in windows):
@@ -226,7 +273,8 @@ class Engine:
         del self._sequences[sequence.request_id]
         if self.resident is not None:
             self.resident.keep_pages(sequence)
-        self.scheduler.remove(sequence)
+        if not self.grammars.withdraw(sequence):
+            self.scheduler.remove(sequence)
         self._finished.append(sequence)
 
     def _publish(self, stepped: list[Sequence]) -> list[Output]:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from engine.errors import RequestError
 
 MAX_LOGPROBS = 20
+
+GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "lark"]
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    """What the output must match, from its first token to its last.
+
+    `source` is the JSON text of the schema, nothing for json_object, the regular expression, a JSON list of strings, or
+    a grammar in llguidance's Lark dialect.
+    """
+
+    kind: GrammarKind
+    source: str = ""
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,7 +29,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     Names and meanings are vLLM's. `top_k` 0 or -1 is off; `max_tokens` None runs to the context's end;
     `logprobs` n returns the n most likely tokens of each position beside the sampled one; `seed` None lets the
-    engine draw one.
+    engine draw one. `bad_words` are token sequences that the output may not hold.
     """
 
     temperature: float = 1.0
@@ -26,6 +41,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
     allowed_token_ids: list[int] | None = None
+    bad_words: list[list[int]] = []
     seed: int | None = None
     stop_token_ids: list[int] = []
     min_tokens: int = 0
@@ -33,6 +49,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def check(self, vocab_size: int) -> None:
         """Refuse values outside their range. Raises RequestError naming the field."""
@@ -54,6 +71,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         for field in ("allowed_token_ids", "stop_token_ids"):
             for token in getattr(self, field) or ():
                 _token(field, token, vocab_size)
+        for sequence in self.bad_words:
+            if not sequence:
+                raise RequestError("bad_words must not hold an empty sequence.", "bad_words")
+            for token in sequence:
+                _token("bad_words", token, vocab_size)
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise RequestError("allowed_token_ids must name at least one token.", "allowed_token_ids")
         if self.max_tokens is not None and self.max_tokens < 1:

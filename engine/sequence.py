@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from engine.messages import Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
+
+if TYPE_CHECKING:
+    from engine.grammar.matcher import Matcher
+
+NOTHING_ALLOWED = "The grammar and the request's bans together leave no token that may come next; loosen one of them."
 
 
 class Sequence:
@@ -28,11 +34,13 @@ class Sequence:
         self.stop_token_ids = stop_token_ids
         self.prefix_len = 0
         self.drafts: list[int] = []
+        self.matcher: Matcher | None = None
         self.pages: list[int] = []
         self.page_hashes: list[bytes] = []
         self.finish_reason: str | None = None
         self.stop_token_id: int | None = None
         self.error: str | None = None
+        self.error_param: str | None = None
         self.scheduled_time = 0.0
         self.first_token_time = 0.0
         self.cached_tokens = 0
@@ -62,11 +70,19 @@ class Sequence:
         return len(self.tokens) - self.prompt_len
 
     def append(self, token_ids: list[int]) -> int:
-        """Commit tokens up to the first that ends the sequence; returns how many were taken."""
+        """Commit tokens up to the first that ends the sequence; returns how many were taken.
+
+        A negative one says that none is allowed there: the end of a grammar, or a failure.
+        """
         for taken, token in enumerate(token_ids, start=1):
+            if token < 0:
+                self._end_without_token()
+                return taken - 1
             self.tokens.append(token)
             if token in self.stop_token_ids and self.output_len >= self.params.min_tokens:
                 self.finish_reason, self.stop_token_id = "stop", token
+            elif self.matcher is not None and self.matcher.advance(token):
+                self.finish_reason = "stop"
             elif self.remaining <= 0:
                 self.finish_reason = "length"
             if self.finish_reason is not None:
@@ -80,8 +96,16 @@ class Sequence:
             self.acceptance_lengths.extend([0] * (committed - len(self.acceptance_lengths)))
         self.acceptance_lengths[committed - 1] += 1
 
-    def fail(self, message: str) -> None:
-        self.finish_reason, self.error = "error", message
+    def fail(self, message: str, param: str | None = None) -> None:
+        """End with an error; `param` names the request's field at fault, if one is."""
+        self.finish_reason, self.error, self.error_param = "error", message, param
+
+    def _end_without_token(self) -> None:
+        assert self.matcher is not None
+        if self.matcher.complete:
+            self.finish_reason = "stop"
+        else:
+            self.fail(self.matcher.failure or NOTHING_ALLOWED, "grammar")
 
     def preempt(self) -> None:
         """Forget what the cache held; every token becomes pending again."""
@@ -110,6 +134,7 @@ class Sequence:
             finish_reason=self.finish_reason,
             stop_token_id=self.stop_token_id,
             error=self.error,
+            error_param=self.error_param,
             times=self._times(now) if self.finish_reason else None,
             steps=self._steps() if self.finish_reason else None,
         )

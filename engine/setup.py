@@ -15,6 +15,7 @@ from engine.cache.pages import PagePool
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
+from engine.grammar.compiler import GrammarCompiler
 from engine.messages import Ready
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
@@ -50,6 +51,7 @@ class Parts:
     scheduler: Scheduler
     strategy: Strategy
     policy: Policy
+    grammars: GrammarCompiler
     ready: Ready
 
 
@@ -90,8 +92,10 @@ def build(config: EngineConfig) -> Parts:
         load_seconds=0.0,
     )
     policy = _policy(config, runner)
+    grammars = GrammarCompiler(folder, ready.vocab_size, ready.eos_token_ids)
+    grammars.warm()
     ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
-    return Parts(config, model_config, device, runner, scheduler, strategy, policy, ready)
+    return Parts(config, model_config, device, runner, scheduler, strategy, policy, grammars, ready)
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:

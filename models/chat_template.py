@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -22,11 +22,18 @@ class ChatTemplate:
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
         """`special_tokens`: such as bos_token and eos_token, as the template names them. Raises ModelError."""
+        self.source = source
         self._special_tokens = dict(special_tokens)
         try:
-            self._template = _environment().from_string(source)
+            environment = _environment()
+            self._variables = meta.find_undeclared_variables(environment.parse(source))
+            self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
             raise ModelError(f"The chat template is not valid Jinja ({error}).") from None
+
+    def knows(self, variable: str) -> bool:
+        """Whether the template reads this variable, such as tools."""
+        return variable in self._variables
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, variables: Mapping[str, Any]
@@ -40,9 +47,13 @@ class ChatTemplate:
             raise PromptError(f"The chat template does not take these messages ({reason}).") from None
 
 
-def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
-    """The template's text: chat_template.jinja, or chat_template in tokenizer_config.json (of several, "default")."""
-    path = folder / "chat_template.jinja"
+def find_template(folder: Path, tokenizer_config: Mapping[str, Any], name: str = "default") -> str | None:
+    """The template's text: a file of its own, or chat_template in tokenizer_config.json, which may hold several.
+
+    `name` may be another than the default, such as tool_use; then there need be none.
+    """
+    default = name == "default"
+    path = folder / ("chat_template.jinja" if default else f"additional_chat_templates/{name}.jinja")
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -52,7 +63,9 @@ def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | No
     given = tokenizer_config.get("chat_template")
     if isinstance(given, list):
         named = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}
-        given = named.get("default")
+        given = named.get(name)
+    elif not default:
+        return None
     if given is not None and not isinstance(given, str):
         raise ModelError(f"chat_template in {folder / 'tokenizer_config.json'} must be text.")
     return given

@@ -27,12 +27,17 @@ class Tokenizer:
         special_tokens: Mapping[str, str],
         template: ChatTemplate | None = None,
         eos: Sequence[int] = (),
+        tool_template: ChatTemplate | None = None,
     ) -> None:
-        """`special_tokens`: text by role, such as bos_token. `eos`: ids that end a text, beside the eos_token role."""
+        """`special_tokens`: text by role, such as bos_token. `eos`: ids that end a text, beside the eos_token role.
+
+        `tool_template` is for conversations with tools, where they have one of their own.
+        """
         fast.no_truncation()
         fast.no_padding()
         self._fast = fast
         self._template = template
+        self.tool_template = tool_template or template
         self.special_tokens = dict(special_tokens)
         named = [fast.token_to_id(special_tokens["eos_token"])] if "eos_token" in special_tokens else []
         self.eos_token_ids = tuple(dict.fromkeys([*eos, *(token for token in named if token is not None)]))
@@ -44,9 +49,9 @@ class Tokenizer:
         fast = _read_fast(folder)
         config = read_object(folder / "tokenizer_config.json") or {}
         special = _special_tokens({**(read_object(folder / "special_tokens_map.json") or {}), **config})
-        source = find_template(folder, config)
-        template = None if source is None else ChatTemplate(source, special)
-        return cls(fast, special, template, eos_token_ids(folder, read_object(folder / "config.json") or {}))
+        sources = [find_template(folder, config, name) for name in ("default", "tool_use")]
+        template, tools = (None if source is None else ChatTemplate(source, special) for source in sources)
+        return cls(fast, special, template, eos_token_ids(folder, read_object(folder / "config.json") or {}), tools)
 
     @property
     def vocab_size(self) -> int:
@@ -65,6 +70,10 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return self._template is not None
 
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        return self._template
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of `text`. Raises PromptError where it is no valid Unicode."""
         try:
@@ -79,15 +88,21 @@ class Tokenizer:
         text: str = self._fast.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
         return text
 
-    def detokenizer(self, skip_special_tokens: bool = True) -> IncrementalDetokenizer:
-        """A new one per output stream; together its pieces are `decode` of all tokens."""
+    def detokenizer(
+        self, skip_special_tokens: bool = True, kept: frozenset[int] = frozenset()
+    ) -> IncrementalDetokenizer:
+        """A new one per output stream; together its pieces are `decode` of all tokens.
+
+        `kept` are special tokens that are written even where the others are skipped.
+        """
+        skipped = self.special_ids - kept if skip_special_tokens else frozenset()
 
         def skip(token: int) -> bool:
-            return (skip_special_tokens and token in self.special_ids) or not self.vocabulary.holds(token)
+            return token in skipped or not self.vocabulary.holds(token)
 
         if self.vocabulary.spelling is not Spelling.OTHER:
             return ByteDetokenizer(self.token_bytes, skip, self.vocabulary.strips_space)
-        return WindowDetokenizer(lambda ids: self.decode(ids, skip_special_tokens), skip)
+        return WindowDetokenizer(lambda ids: self.decode(ids, skip_special_tokens=False), skip)
 
     def token_id(self, token: str) -> int | None:
         """Id of a token as the vocabulary spells it, such as "<|im_end|>"."""
@@ -101,6 +116,11 @@ class Tokenizer:
     def token_text(self, token_id: int) -> str:
         """`token_bytes` as text for people, U+FFFD where they are part of a character."""
         return self.token_bytes(token_id).decode(errors="replace")
+
+    def to_json(self) -> str:
+        """The tokenizer as the text of a tokenizer.json."""
+        text: str = self._fast.to_str()
+        return text
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any

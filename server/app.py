@@ -12,7 +12,7 @@ from server.middleware.auth import ApiKeys
 from server.middleware.body_limit import BodyLimit
 from server.middleware.request_id import RequestId
 from server.protocol.errors import FAILURES
-from server.routes import chat, completions, health, models, tokenize
+from server.routes import chat, completions, health, models, responses, tokenize
 from server.serving import Serving
 from server.settings import VERSION, ServerSettings
 
@@ -28,7 +28,7 @@ def create_app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokeni
         responses=FAILURES,
     )
     app.state.serving = Serving(settings, engine, tokenizer)
-    for routes in (completions, chat, models, tokenize, health):
+    for routes in (completions, chat, responses, models, tokenize, health):
         app.include_router(routes.router)
     install_error_handlers(app)
     # The last one added is the first to see a request.
@@ -41,7 +41,7 @@ def create_app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokeni
             allow_origins=list(settings.allowed_origins),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "X-Tidar-Ignored-Fields"],
+            expose_headers=["X-Request-Id", "X-Tidar-Ignored-Fields", "Retry-After"],
         )
     app.add_middleware(RequestId)
     return app

@@ -62,11 +62,14 @@ def unavailable(message: str, code: str, seconds: int = 1) -> ApiError:
     return ApiError(503, message, code=code, headers={"Retry-After": str(seconds)})
 
 
-def engine_error(output: Output) -> ApiError:
-    """What an output with finish_reason "error" means to the client: its own fault where a field is named."""
+def engine_error(output: Output, grammar_field: str | None = None) -> ApiError:
+    """What an output with finish_reason "error" means to the client: its own fault where a field is named.
+
+    The engine's word for a grammar is the client's `grammar_field`.
+    """
     message = output.error or "The engine could not serve this request."
     if output.error_param is not None:
-        return bad_request(message, output.error_param)
+        return bad_request(message, grammar_field if output.error_param == "grammar" else output.error_param)
     return ApiError(500, message, code="engine_error")
 
 

@@ -14,12 +14,15 @@ import msgspec
 from engine.client import EngineClient
 from engine.messages import Submit
 from engine.params import SamplingParams
+from models.detokenizer import IncrementalDetokenizer
 from models.tokenizer import Tokenizer
 from server.errors import engine_error, unavailable
 from server.metrics import ServerMetrics
 from server.prompts import Prompt
-from server.protocol.usage import PromptTokensDetails, RequestMetrics, Usage
+from server.protocol.usage import CompletionTokensDetails, PromptTokensDetails, RequestMetrics, Usage
+from server.reasoning.base import ReasoningParser
 from server.timeline import Timeline
+from server.tools.choice import ToolUse
 from server.transcript import Delta, Stopping, Transcript
 
 
@@ -28,7 +31,9 @@ class Job:
     """What a request asks of the engine: `n` choices for each prompt, numbered prompt by prompt.
 
     `limits` are the prompts' max_tokens, since what the context leaves differs; they win over the params' own.
-    With `only_scores` the one token the engine has to generate is not shown.
+    With `only_scores` the one token the engine has to generate is not shown. `grammar_field` is the client's field that
+    asked for the params' grammar. `kept_tokens` are special tokens that are part of the text where others are left out;
+    `reasoning` reads the thoughts before an answer, `tools` its calls.
     """
 
     request_id: str
@@ -40,6 +45,10 @@ class Job:
     skip_special_tokens: bool = True
     priority: int = 0
     only_scores: bool = False
+    kept_tokens: frozenset[int] = frozenset()
+    reasoning: type[ReasoningParser] | None = None
+    tools: ToolUse | None = None
+    grammar_field: str | None = None
     created: float = field(default_factory=time.time)
     arrived: float = field(default_factory=time.perf_counter)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -73,9 +82,10 @@ class Generation:
     def __init__(self, job: Job, engine: EngineClient, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
         self.job = job
         self._engine = engine
+        self._tokenizer = tokenizer
         self._timelines = [Timeline(metrics, job.arrived) for _ in range(job.sequences)]
         self._transcripts = [
-            Transcript(index, tokenizer.detokenizer(job.skip_special_tokens), job.stopping, job.only_scores)
+            Transcript(index, self._detokenizer(), job.stopping, job.only_scores, self._reasoning(index))
             for index in range(job.sequences)
         ]
 
@@ -86,21 +96,36 @@ class Generation:
             async for delta in merged:
                 yield delta
 
-    def usage(self) -> Usage:
-        """Tokens so far; what the prefix cache spared is known once a prompt's first choice has finished."""
+    def usage(self, sent: int | None = None) -> Usage:
+        """All tokens so far, or with the first `sent` generated ones.
+
+        What the prefix cache spared is known once a prompt's first choice has finished.
+        """
         prompt = sum(len(prompt.token_ids) for prompt in self.job.prompts)
-        completion = sum(transcript.tokens for transcript in self._transcripts)
+        completion = sum(transcript.tokens for transcript in self._transcripts) if sent is None else sent
         steps = [timeline.steps for timeline in self._timelines[:: self.job.n]]
-        return Usage(
+        usage = Usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
             total_tokens=prompt + completion,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=sum(s.cached_tokens for s in steps if s)),
         )
+        if self.job.reasoning is not None:
+            thoughts = sum(transcript.reasoning_tokens for transcript in self._transcripts)
+            usage.completion_tokens_details = CompletionTokensDetails(reasoning_tokens=thoughts)
+        return usage
 
     def metrics(self) -> RequestMetrics:
         """The first choice's figures."""
         return self._timelines[0].report()
+
+    def _detokenizer(self) -> IncrementalDetokenizer:
+        return self._tokenizer.detokenizer(self.job.skip_special_tokens, self.job.kept_tokens)
+
+    def _reasoning(self, index: int) -> ReasoningParser | None:
+        if self.job.reasoning is None:
+            return None
+        return self.job.reasoning.after(self.job.prompt_of(index).token_ids, self._tokenizer)
 
     async def _follow(self, index: int) -> AsyncGenerator[Delta, None]:
         transcript, timeline = self._transcripts[index], self._timelines[index]
@@ -110,7 +135,7 @@ class Generation:
                 async for output in outputs:
                     if output.finish_reason == "error":
                         timeline.finish("error", output)
-                        raise engine_error(output)
+                        raise engine_error(output, self.job.grammar_field)
                     stopped = transcript.stop_string is not None
                     if output.finish_reason == "abort" and not stopped:
                         raise unavailable(

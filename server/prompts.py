@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from models.errors import PromptError
 from models.tokenizer import Tokenizer
 from server.errors import bad_request
+from server.infill import infill_prompt
 from server.protocol.completions import CompletionRequest
 
 #: longer texts are tokenised in a thread, so that other streams go on meanwhile
@@ -35,6 +36,8 @@ async def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool, para
 async def completion_prompts(request: CompletionRequest, tokenizer: Tokenizer, vocab_size: int) -> list[Prompt]:
     """The prompts of a completion request, in order. Raises a 400 for an empty one or an unknown token id."""
     special = True if request.add_special_tokens is None else request.add_special_tokens
+    if request.suffix:
+        return await _infill_prompts(request, request.suffix, special, tokenizer, vocab_size)
     prompts = []
     for given in _prompt_list(request.prompt):
         if isinstance(given, str):
@@ -45,6 +48,23 @@ async def completion_prompts(request: CompletionRequest, tokenizer: Tokenizer, v
         if not prompt.token_ids:
             raise bad_request("The prompt is empty; give at least one token.", "prompt")
         prompts.append(prompt)
+    return prompts
+
+
+async def _infill_prompts(
+    request: CompletionRequest, suffix: str, special: bool, tokenizer: Tokenizer, vocab_size: int
+) -> list[Prompt]:
+    """The prompts with `suffix` behind each. Either side may be empty, the model fills what is between."""
+    behind = await encode(tokenizer, suffix, False, "suffix")
+    start = [token for token in tokenizer.encode("", special) if token == tokenizer.bos_token_id]
+    prompts = []
+    for given in _prompt_list(request.prompt):
+        if isinstance(given, str):
+            before = await encode(tokenizer, given, False, "prompt")
+        else:
+            before = given
+            check_token_ids(before, vocab_size, "prompt")
+        prompts.append(Prompt(infill_prompt(before, behind, start, tokenizer)))
     return prompts
 
 

@@ -72,6 +72,7 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
         await _finish_requests(app.state.serving, stop, console)
         server.should_exit = True
         await serving
+        await app.state.serving.grammars.close()
     finally:
         await engine.close()
 

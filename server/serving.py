@@ -12,11 +12,14 @@ from engine.client import EngineClient
 from models.tokenizer import Tokenizer
 from server.errors import ApiError
 from server.exposition import Exposition
+from server.formats import Formats
 from server.gate import Gate
 from server.generation import Generation, Job
+from server.grammars import GrammarDoor
 from server.metrics import ServerMetrics
 from server.probe import Probe
 from server.protocol.sampling import SamplingRequest
+from server.responses.store import ResponseStore
 from server.settings import ServerSettings
 
 NOT_FOR_HEADERS = re.compile(r"[^!-~]")
@@ -33,9 +36,12 @@ class Serving:
     started: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
+        self.formats = Formats.of(self.settings, self.tokenizer)
         self.metrics = ServerMetrics()
         self.gate = Gate(self.engine)
+        self.grammars = GrammarDoor(self.engine.config, self.engine.ready)
         self.probe = Probe(self.engine)
+        self.responses = ResponseStore(self.settings.max_stored_responses)
         self.exposition = Exposition(self.engine, self.metrics, self.model_name)
 
     @classmethod

@@ -7,12 +7,23 @@ from dataclasses import dataclass, field
 VERSION = "0.1.0"
 
 
+@dataclass(frozen=True)
+class Pacing:
+    """How a stream's tokens leave: at least `interval` in a chunk, and spread over time with `smooth`."""
+
+    interval: int = 1
+    smooth: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """Settings of the HTTP side. Times are seconds, sizes bytes.
 
     `model_names` are the names clients may ask for, the first being the one that is listed; `root_path` is the prefix a
-    proxy strips; `stream_interval` the least number of tokens in a chunk after the first.
+    proxy strips; `stream_interval` the least number of tokens in a chunk after the first. With `stream_smoothing` a
+    step's tokens leave one by one over the time that the next step is expected to take. `max_stored_responses` is how
+    many answers of /v1/responses are kept. Without `tool_call_parser` the chat template tells the format of tool calls,
+    which `auto_tool_choice` lets the model use on its own choice.
     """
 
     model_names: tuple[str, ...]
@@ -27,6 +38,15 @@ class ServerSettings:
     max_body_bytes: int = 16 * 2**20
     keep_alive: float = 15.0
     stream_interval: int = 1
+    stream_smoothing: bool = False
+    max_stored_responses: int = 1000
     shutdown_timeout: float = 30.0
     trust_request_chat_template: bool = False
     access_log: bool = False
+    tool_call_parser: str | None = None
+    auto_tool_choice: bool = True
+    reasoning_parser: str | None = None
+
+    @property
+    def pacing(self) -> Pacing:
+        return Pacing(self.stream_interval, self.stream_smoothing)

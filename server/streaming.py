@@ -30,18 +30,24 @@ class EventStream(Response):
     """Streams `chunks`, JSON documents, as server-sent events and closes them whatever happens.
 
     Headers wait for the first chunk, so that an early failure still has its proper status; but no longer than
-    `keep_alive` seconds, which is also the longest silence before a comment keeps the connection open.
+    `keep_alive` seconds, which is also the longest silence before a comment keeps the connection open. With `framed`
+    the chunks are events already, and say themselves which is the last.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, chunks: AsyncGenerator[bytes, None], keep_alive: float, headers: Mapping[str, str] | None = None
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        keep_alive: float,
+        headers: Mapping[str, str] | None = None,
+        framed: bool = False,
     ) -> None:
         self.status_code = 200
         self.background = None
         self._chunks = chunks
         self._keep_alive = keep_alive
+        self._framed = framed
         self._started = False
         self._quiet = True
         self._sending = asyncio.Lock()
@@ -56,17 +62,18 @@ class EventStream(Response):
         try:
             async with aclosing(self._chunks):
                 async for chunk in self._chunks:
-                    await self._send(send, event(chunk))
+                    await self._send(send, chunk if self._framed else event(chunk))
         except Exception as error:
             heartbeat.cancel()
-            failure = _failure(error)
+            failure = as_api_error(error)
             if not self._started:
                 await error_response(failure)(scope, receive, send)
                 return
             await self._send(send, event(msgspec.json.encode(failure.body)))
         finally:
             heartbeat.cancel()
-        await self._send(send, DONE)
+        if not self._framed:
+            await self._send(send, DONE)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _beat(self, send: Send) -> None:
@@ -85,7 +92,8 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-def _failure(error: Exception) -> ApiError:
+def as_api_error(error: Exception) -> ApiError:
+    """What the client is told of it; what nobody expected is logged."""
     if isinstance(error, ApiError):
         return error
     logger.error("A stream failed.", exc_info=error)

@@ -8,23 +8,51 @@ FIRST_PRIOR, NEXT_PRIOR = 0.5, 0.8
 PRIOR_WEIGHT = 4.0
 
 
+#: how far the last windows may lie from all that is remembered before the rest is forgotten: so many standard errors
+SURPRISE = 4.0
+#: the memory of the last windows only
+RECENT_DECAY = 0.95
+
+
 class Survival:
     """P(draft j is accepted | the drafts before it were), from counts that decay exponentially.
 
     d_0 is always right, so index 0 is draft d_1. Positions that no window has reached lean on the one before them.
-    The default decay remembers about 500 windows.
+    The default decay remembers about 500 windows; where the last twenty or so contradict them, they alone count.
     """
 
     def __init__(self, draft_length: int, decay: float = 0.998) -> None:
         self.decay = decay
         self._trials = [0.0] * (draft_length - 1)
         self._accepted = [0.0] * (draft_length - 1)
+        self._recent_trials = [0.0] * (draft_length - 1)
+        self._recent_accepted = [0.0] * (draft_length - 1)
 
-    def observe(self, drafted: int, accepted: int) -> None:
-        """A window with `drafted` drafts beside d_0, the first `accepted` of which were right."""
+    def observe(self, drafted: int, accepted: int) -> bool:
+        """A window with `drafted` drafts beside d_0, the first `accepted` of which were right.
+
+        Returns whether that broke with what was known.
+        """
+        broke = False
         for j in range(min(drafted, accepted + 1, len(self._trials))):
+            right = j < accepted
             self._trials[j] = self.decay * self._trials[j] + 1.0
-            self._accepted[j] = self.decay * self._accepted[j] + (j < accepted)
+            self._accepted[j] = self.decay * self._accepted[j] + right
+            self._recent_trials[j] = RECENT_DECAY * self._recent_trials[j] + 1.0
+            self._recent_accepted[j] = RECENT_DECAY * self._recent_accepted[j] + right
+            broke |= self._forget_if_broken(j)
+        return broke
+
+    def _forget_if_broken(self, j: int) -> bool:
+        trials, recent = self._trials[j], self._recent_trials[j]
+        if trials < 2 * recent:
+            return False
+        known = (self._accepted[j] + 1) / (trials + 2)
+        seen = self._recent_accepted[j] / recent
+        if (seen - known) ** 2 * recent <= SURPRISE**2 * known * (1 - known):
+            return False
+        self._trials[j], self._accepted[j] = recent, self._recent_accepted[j]
+        return True
 
     def fade(self) -> None:
         """A step without drafts: what was seen grows old, so that after long plain AR new drafts count for more."""

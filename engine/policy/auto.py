@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from engine.policy.acceptance import Survival
 from engine.policy.base import Load, Policy
 from engine.policy.cost import StepCost
@@ -10,12 +12,18 @@ from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
 HYSTERESIS = 1.03
-#: steps between decisions while the load stays
+#: steps between decisions while the load stays; a new engine decides at every step until then
 PERIOD = 16
-#: every so many steps, a few are given to a rival, so that its cost and acceptance are known and not only assumed
+#: every so many steps, a few are given to a rival, so that its cost and acceptance are known and not only assumed;
+#: more often at first
 PROBE_EVERY, PROBE_STEPS = 192, 4
+FIRST_PROBES = 24
+#: a rival is not tried again before so many others had their turn
+TURNS = 8
 #: a rival must promise at least this share of the present setting's rate; every fourth time less, since promises err
 RIVAL, OUTSIDER = 0.85, 0.5
+#: while plain AR is chosen and nothing comes near it, trying drafts may cost this share of the time
+CURIOSITY = 0.01
 
 AR = DraftChoice(1)
 
@@ -32,27 +40,36 @@ class AutoPolicy(Policy):
         self.survival = Survival(self.draft_lengths[-1])
         self.choice = AR
         self._rival = AR
-        self._tried: dict[tuple[int, int], int] = {}
+        self._tried: deque[tuple[int, int]] = deque(maxlen=TURNS)
+        self._probes = 0
         self._steps = 0
+        self._drafted = 0
+        self._stale = True
+        self._next_probe = FIRST_PROBES
         self._sequences = 0
 
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         load = Load(max(1, load.sequences), load.keys)
-        if self._steps % PERIOD == 0 or load.sequences != self._sequences:
+        if self._stale or self._steps % PERIOD == 0 or load.sequences != self._sequences:
             self._decide(load, row_budget)
             self._sequences = load.sequences
+            self._stale = self._steps < PERIOD
         self._steps += 1
-        into = self._steps % PROBE_EVERY
-        if into == 1:
+        into = self._steps - self._next_probe
+        if into == 0:
             self._rival = self._next_rival(load, row_budget)
-        probing = 1 <= into <= PROBE_STEPS and load.sequences * self._rival.rows <= row_budget
+        elif into == PROBE_STEPS:
+            self._next_probe += self._interval()
+        probing = 0 <= into < PROBE_STEPS and load.sequences * self._rival.rows <= row_budget
         choice = self._rival if probing else self.choice
         if choice == AR:
             self.survival.fade()
+        else:
+            self._drafted = self._steps
         return choice
 
     def observe_window(self, drafted: int, accepted: int) -> None:
-        self.survival.observe(drafted, accepted)
+        self._stale |= self.survival.observe(drafted, accepted)
 
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:
         self.cost.observe(rows, load, seconds)
@@ -83,18 +100,22 @@ class AutoPolicy(Policy):
             self.choice = best
 
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
-        """Of the settings that might be as good, the one tried longest ago; under plain AR at least one that drafts."""
-        others = [c for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)]
-        if not others:
-            return self.choice
-        turn = self._steps // PROBE_EVERY
-        least = (RIVAL if turn % 4 else OUTSIDER) * self.rate(self.choice, load)
-        rivals = [c for c in others if self.rate(c, load) >= least]
-        if not rivals and self.choice == AR:
-            rivals = [max(others, key=lambda c: self.rate(c, load))]
-        rival = min(rivals, key=lambda c: self._tried.get(_size(c), -1), default=self.choice)
-        self._tried[_size(rival)] = self._steps
+        """The most promising setting that was not tried of late; none (the present one) if all promise too little."""
+        present = self.rate(self.choice, load)
+        rates = {c: self.rate(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
+        self._probes += 1
+        least = OUTSIDER if self._interval() == PROBE_EVERY and self._probes % 4 == 0 else RIVAL
+        rivals = [c for c in rates if rates[c] >= least * present and _size(c) not in self._tried]
+        if not rivals and self.choice == AR and rates:
+            best = max(rates, key=lambda c: rates[c])
+            if self._steps - self._drafted >= PROBE_STEPS * (present / rates[best] - 1) / CURIOSITY:
+                rivals = [best]
+        rival = max(rivals, key=lambda c: rates[c], default=self.choice)
+        self._tried.append(_size(rival))
         return rival
+
+    def _interval(self) -> int:
+        return min(PROBE_EVERY, FIRST_PROBES * (1 + self._probes // 4))
 
     def _candidates(self, load: Load, row_budget: int) -> list[DraftChoice]:
         """AR, and for every k the likeliest groups, as many as the row budget allows."""

@@ -39,17 +39,27 @@ class StepCost:
 
     def __call__(self, rows: float, load: Load) -> float:
         """Seconds for a step of so many rows (all sequences together) under this load."""
-        cell = self._cells.get(self._key(rows, load))
-        return self._formula(rows, load) * self.drift * (cell.factor if cell else 1.0)
+        return self._formula(rows, load) * self.drift * self._factor(*self._key(rows, load))
 
     def observe(self, rows: int, load: Load, seconds: float) -> None:
         """Learn from one step; a stalled one counts at most fourfold."""
-        cell = self._cells.setdefault(self._key(rows, load), _Cell())
+        key = self._key(rows, load)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = _Cell(self._factor(*key))
         error = min(max(seconds / (self._formula(rows, load) * self.drift * cell.factor), 0.25), 4.0) - 1
         cell.factor *= 1 + max(CELL_RATE, 1 / (cell.seen + 2)) * error
         cell.seen += 1
         if cell.seen > SETTLED:
             self.drift *= 1 + DRIFT_RATE * error
+
+    def _factor(self, sequences: int, rows: int) -> float:
+        """The cell's own, or that of the nearest number of rows that was seen with as many sequences."""
+        cell = self._cells.get((sequences, rows))
+        if cell is not None:
+            return cell.factor
+        near = [(abs(key[1] - rows), cell.factor) for key, cell in self._cells.items() if key[0] == sequences]
+        return min(near)[1] if near else 1.0
 
     def _formula(self, rows: float, load: Load) -> float:
         per_sequence = self.per_sequence * (load.sequences - 1)

@@ -30,7 +30,7 @@ _OTHERS = {
 
 
 def is_resident(params: SamplingParams) -> bool:
-    """Whether nothing but the settings above was asked for; a setting that is new here counts as host work."""
+    """Whether nothing but the settings above was asked for; any other setting counts as host work."""
     if needs_processing(params):
         return False
     return all(getattr(params, name) == default for name, default in _OTHERS.items())

@@ -7,8 +7,11 @@ from torch import Tensor
 
 from engine.sampling.filters import filtered_log_probs
 from engine.sampling.noise import GumbelNoise
-from engine.sampling.processors import needs_processing, process
+from engine.sampling.processors import apply_grammars, needs_processing, process
 from engine.sampling.row import Row
+
+#: in place of a token, where the request's grammar and bans together leave none
+NOTHING = -1
 
 
 class Sampler:
@@ -23,8 +26,12 @@ class Sampler:
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: list[Row]) -> list[int]:
-        """One token per row of logits [rows, vocab_size], which are left unchanged."""
-        tokens: list[int] = self.scores(logits, rows).argmax(-1).tolist()
+        """One token per row of logits [rows, vocab_size], which are left unchanged, or NOTHING."""
+        scores = self.scores(logits, rows)
+        best = scores.argmax(-1)
+        if any(row.allowed is not None for row in rows):
+            best = torch.where(scores.gather(1, best[:, None])[:, 0] > float("-inf"), best, NOTHING)
+        tokens: list[int] = best.tolist()
         return tokens
 
     @torch.inference_mode()
@@ -46,7 +53,7 @@ class Sampler:
             logits = logits.clone()
             for i in changed:
                 process(logits[i], rows[i])
-        return logits
+        return apply_grammars(logits, rows)
 
     def _noisy(self, logits: Tensor, rows: list[Row]) -> Tensor:
         scores = filtered_log_probs(logits, [row.sequence.params for row in rows])

@@ -12,6 +12,7 @@ from server.generation import Generation
 from server.pacing import paced
 from server.protocol.sampling import SamplingRequest
 from server.protocol.usage import Measured
+from server.settings import Pacing
 from server.transcript import Delta
 
 Asked = TypeVar("Asked", bound=SamplingRequest)
@@ -39,16 +40,18 @@ class Answer(ABC, Generic[Asked]):
     def closing(self) -> Measured:
         """A chunk without choices."""
 
-    async def chunks(self, interval: int) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, pacing: Pacing) -> AsyncGenerator[bytes, None]:
         """The answer as a stream of JSON documents; the last one, if asked for, holds usage and metrics only."""
         options = self.request.stream_options
         continuous = options is not None and bool(options.continuous_usage_stats)
         final = options is not None and bool(options.include_usage)
-        async with aclosing(paced(self.generation.deltas(), interval)) as deltas:
+        sent = 0
+        async with aclosing(paced(self.generation.deltas(), pacing)) as deltas:
             async for delta in deltas:
+                sent += len(delta.tokens)
                 for chunk in self.render(delta):
                     if continuous or final:
-                        chunk.usage = self.generation.usage() if continuous else None
+                        chunk.usage = self.generation.usage(sent) if continuous else None
                     yield chunk.to_json()
         if final or self.request.return_metrics:
             yield self.measure(self.closing(), usage=final).to_json()

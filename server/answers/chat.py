@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from models.tokenizer import Tokenizer
 from server.answers.base import Answer
+from server.answers.message import message_reader, whole_message
+from server.generation import Generation
 from server.logprobs import chat_logprobs, prompt_logprobs
 from server.pacing import collected
 from server.protocol.chat import (
-    AssistantMessage,
     ChatChoice,
     ChatChunk,
     ChatLogprobs,
@@ -16,11 +18,20 @@ from server.protocol.chat import (
     MessageDelta,
 )
 from server.protocol.usage import Measured
-from server.transcript import Delta
+from server.transcript import Delta, Token
 
 
 class ChatAnswer(Answer[ChatRequest]):
     """Assistant messages, one per choice."""
+
+    def __init__(self, request: ChatRequest, generation: Generation, tokenizer: Tokenizer, model: str) -> None:
+        super().__init__(request, generation, tokenizer, model)
+        self._readers = [
+            message_reader(self.job, tokenizer, request.include_reasoning is not False)
+            for _ in range(self.job.sequences)
+        ]
+        #: tokens by choice that no chunk has carried yet
+        self._waiting: dict[int, list[Token]] = {}
 
     async def whole(self) -> Measured:
         deltas = await collected(self.generation.deltas(), self.job.sequences)
@@ -39,22 +50,40 @@ class ChatAnswer(Answer[ChatRequest]):
         return self.measure(answer)
 
     def render(self, delta: Delta) -> list[Measured]:
-        """One chunk; a choice's first is preceded by one that names the role."""
-        content = MessageDelta(content=delta.text) if delta.text else MessageDelta()
+        """A chunk per part of the message; a choice's first is preceded by one that names the role.
+
+        What belongs to tokens goes with their last part; tokens that show nothing yet wait for some that do.
+        """
+        tokens = self._waiting.pop(delta.index, []) + delta.tokens
+        reader = self._readers[delta.index]
+        parts = reader.take(delta)
+        chunks = [self._opening(delta.index)] if delta.first else []
+        if not parts and delta.finish_reason is None and reader.parses:
+            self._waiting[delta.index] = tokens
+            return [*chunks]
+        for part in parts[:-1]:
+            nothing = ChatLogprobs(content=[]) if self.request.logprobs else None
+            chunks.append(
+                self._chunk([ChunkChoice(index=delta.index, delta=part, logprobs=nothing, finish_reason=None)])
+            )
         choice = ChunkChoice(
-            index=delta.index, delta=content, logprobs=self._logprobs(delta), finish_reason=delta.finish_reason
+            index=delta.index,
+            delta=parts[-1] if parts else MessageDelta(),
+            logprobs=self._logprobs(tokens),
+            finish_reason=reader.finish_reason,
         )
         if delta.finish_reason is not None:
             choice.stop_reason = delta.stop_reason
         if self.request.return_token_ids:
-            choice.token_ids = [token.id for token in delta.tokens]
-        if not delta.first:
-            return [self._chunk([choice])]
+            choice.token_ids = [token.id for token in tokens]
+        return [*chunks, self._chunk([choice])]
+
+    def _opening(self, index: int) -> ChatChunk:
         role = MessageDelta(role="assistant", content="")
-        opening = self._chunk([ChunkChoice(index=delta.index, delta=role, logprobs=None, finish_reason=None)])
+        opening = self._chunk([ChunkChoice(index=index, delta=role, logprobs=None, finish_reason=None)])
         if self.request.return_token_ids:
             opening.prompt_token_ids = self.job.prompts[0].token_ids
-        return [opening, self._chunk([choice])]
+        return opening
 
     def closing(self) -> Measured:
         return self._chunk([])
@@ -69,18 +98,19 @@ class ChatAnswer(Answer[ChatRequest]):
         )
 
     def _choice(self, delta: Delta) -> ChatChoice:
+        reader = self._readers[delta.index]
         choice = ChatChoice(
             index=delta.index,
-            message=AssistantMessage(role="assistant", content=delta.text, refusal=None),
-            logprobs=self._logprobs(delta),
-            finish_reason=delta.finish_reason,
+            message=whole_message(reader.take(delta)),
+            logprobs=self._logprobs(delta.tokens),
+            finish_reason=reader.finish_reason,
             stop_reason=delta.stop_reason,
         )
         if self.request.return_token_ids:
             choice.token_ids = [token.id for token in delta.tokens]
         return choice
 
-    def _logprobs(self, delta: Delta) -> ChatLogprobs | None:
+    def _logprobs(self, tokens: list[Token]) -> ChatLogprobs | None:
         if not self.request.logprobs:
             return None
-        return chat_logprobs(self.tokenizer, delta.tokens, self.request.top_logprobs or 0)
+        return chat_logprobs(self.tokenizer, tokens, self.request.top_logprobs or 0)

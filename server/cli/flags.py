@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 ENGINE = "Engine"
+
+
+def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
+    """A check that a flag, where given, is one of these."""
+
+    def check(given: str | None) -> str | None:
+        if given is not None and given not in names:
+            raise typer.BadParameter(f"{given!r} is none of {', '.join(names)}.")
+        return given
+
+    return check
 
 
 class Decoding(StrEnum):

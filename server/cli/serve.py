@@ -11,10 +11,13 @@ from engine.config import EngineConfig
 from server.cli import flags
 from server.cli.keys import api_keys
 from server.cli.model import model_names, model_path
+from server.reasoning.registry import REASONING_PARSERS
 from server.settings import ServerSettings
+from server.tools.registry import TOOL_PARSERS
 
 SECURITY = "Security"
 STREAMS = "Streams"
+CHAT = "Chat"
 
 
 def serve(
@@ -58,12 +61,47 @@ def serve(
     stream_interval: Annotated[
         int, typer.Option(help="Least number of tokens in a chunk after the first.", min=1, rich_help_panel=STREAMS)
     ] = 1,
+    stream_smoothing: Annotated[
+        bool,
+        typer.Option(
+            "--stream-smoothing",
+            help="Send a step's tokens one by one over the time a step takes.",
+            rich_help_panel=STREAMS,
+        ),
+    ] = False,
     keep_alive: Annotated[
         float, typer.Option(help="Longest silence of a stream, in seconds.", min=0.1, rich_help_panel=STREAMS)
     ] = 15.0,
+    max_stored_responses: Annotated[
+        int, typer.Option(help="Answers of /v1/responses kept in memory; the least used go first.", min=0)
+    ] = 1000,
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that requests in flight have to finish on Ctrl-C or SIGTERM.", min=0)
     ] = 30.0,
+    tool_call_parser: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Format of tool calls: {', '.join(TOOL_PARSERS)}; by the chat template if left out.",
+            callback=flags.one_of(TOOL_PARSERS),
+            rich_help_panel=CHAT,
+        ),
+    ] = None,
+    enable_auto_tool_choice: Annotated[
+        bool,
+        typer.Option(
+            "--enable-auto-tool-choice/--no-enable-auto-tool-choice",
+            help="Let the model choose to call tools, where its format is known.",
+            rich_help_panel=CHAT,
+        ),
+    ] = True,
+    reasoning_parser: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Tell thoughts from answers: {', '.join(REASONING_PARSERS)}.",
+            callback=flags.one_of(REASONING_PARSERS),
+            rich_help_panel=CHAT,
+        ),
+    ] = None,
     access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
 ) -> None:
     """Serve a model over the OpenAI API."""
@@ -99,9 +137,14 @@ def serve(
         max_body_bytes=max_body_bytes,
         keep_alive=keep_alive,
         stream_interval=stream_interval,
+        stream_smoothing=stream_smoothing,
+        max_stored_responses=max_stored_responses,
         shutdown_timeout=shutdown_timeout,
         trust_request_chat_template=trust_request_chat_template,
         access_log=access_log,
+        tool_call_parser=tool_call_parser,
+        auto_tool_choice=enable_auto_tool_choice,
+        reasoning_parser=reasoning_parser,
     )
     from server.run import run_server
 

@@ -11,6 +11,7 @@ from server.errors import bad_request
 from server.protocol.completions import PromptLogprob
 from server.protocol.fields import RequestPart, ResponseModel, one_of
 from server.protocol.sampling import SamplingRequest
+from server.protocol.tools import NamedTool, PastCall, Tool, ToolCall, ToolCallDelta
 from server.protocol.usage import RequestMetrics, Usage
 
 
@@ -29,22 +30,24 @@ class Message(RequestPart):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Annotated[str | list[TextPart] | None, one_of("a string or a list of text parts")] = None
     name: str | None = None
+    tool_calls: list[PastCall] | None = None
+    tool_call_id: str | None = None
 
     def for_template(self) -> dict[str, Any]:
-        """The message as chat templates expect it: text parts joined into one string."""
-        message = self.model_dump(exclude_unset=True)
+        """The message as chat templates expect it: text parts joined into one string, arguments of calls as objects.
+
+        Raises ValueError where arguments are no JSON object.
+        """
+        message = self.model_dump(exclude_unset=True, exclude={"tool_calls"})
+        if self.tool_calls:
+            message["tool_calls"] = [call.for_template() for call in self.tool_calls]
+        if isinstance(reasoning := message.get("reasoning"), str):
+            message.setdefault("reasoning_content", reasoning)
         if isinstance(self.content, list):
             message["content"] = "".join(part.text for part in self.content)
         elif self.content is None:
             message["content"] = ""
         return message
-
-
-class ResponseFormat(RequestPart):
-    """The shape the answer must have; only plain text is supported."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
 
 
 class ChatRequest(SamplingRequest):
@@ -60,9 +63,10 @@ class ChatRequest(SamplingRequest):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     add_special_tokens: bool | None = None
-    response_format: ResponseFormat | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Annotated[str | NamedTool | None, one_of("none, auto, required or a named function")] = None
+    parallel_tool_calls: bool | None = None
+    include_reasoning: bool | None = None
 
     @property
     def token_limit(self) -> tuple[str, int | None]:
@@ -82,12 +86,6 @@ class ChatRequest(SamplingRequest):
             raise bad_request("top_logprobs needs logprobs to be true.", "top_logprobs")
         if self.prompt_logprobs is not None and self.stream:
             raise bad_request("prompt_logprobs are not streamed; leave out stream.", "prompt_logprobs")
-        if self.response_format is not None and self.response_format.type != "text":
-            raise bad_request(
-                "response_format can only be text; constrained output is not supported.", "response_format"
-            )
-        if self.tools and self.tool_choice != "none":
-            raise bad_request("tools are not supported; leave them out or set tool_choice to none.", "tools")
 
 
 class TopLogprob(ResponseModel):
@@ -111,11 +109,14 @@ class ChatLogprobs(ResponseModel):
 
 
 class AssistantMessage(ResponseModel):
-    """The answer."""
+    """The answer. The thoughts before it go by both names that clients know."""
 
     role: Literal["assistant"]
     content: str | None
     refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatChoice(ResponseModel):
@@ -148,6 +149,9 @@ class MessageDelta(ResponseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChunkChoice(ResponseModel):

@@ -46,8 +46,10 @@ class CompletionRequest(SamplingRequest):
 
     def refuse_unsupported(self) -> None:
         super().refuse_unsupported()
-        if self.suffix:
-            raise bad_request("suffix needs a model trained to fill in the middle, which this one is not.", "suffix")
+        if self.suffix and self.echo:
+            raise bad_request("echo cannot show a prompt that a suffix is written into; leave one out.", "echo")
+        if self.suffix and self.truncate_prompt_tokens is not None:
+            raise bad_request("A prompt with a suffix cannot be truncated; shorten it.", "truncate_prompt_tokens")
         if self.best_of is not None and self.best_of != self.choices:
             raise bad_request(
                 "best_of is not supported beyond n; ask for n choices and rank them by logprobs.", "best_of"

@@ -8,6 +8,7 @@ from pydantic import Field, StrictInt
 
 from server.protocol.chat import Message
 from server.protocol.fields import RequestModel, ResponseModel
+from server.protocol.tools import Tool
 
 
 class ModelCard(ResponseModel):
@@ -39,6 +40,7 @@ class TokenizeRequest(RequestModel):
     continue_final_message: bool | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: list[Tool] | None = None
     return_token_strs: bool | None = None
 
 

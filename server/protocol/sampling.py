@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from engine.params import SamplingParams
+from engine.params import Grammar, SamplingParams
 from server.errors import bad_request
 from server.protocol.fields import RequestModel, RequestPart, one_of
+from server.protocol.structured import ResponseFormat, Schema, StructuredOutputs, chosen_grammar
 
 MAX_CHOICES = 128
 MAX_STOP_STRINGS = 64
@@ -70,6 +72,20 @@ class SamplingRequest(RequestModel):
     priority: int | None = Field(None, ge=-(2**31), lt=2**31)
     request_id: str | None = Field(None, min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")
     user: str | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: Schema | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = Field(None, min_length=1)
+    guided_grammar: str | None = None
+
+    @cached_property
+    def asked_grammar(self) -> tuple[str, Grammar] | None:
+        """The field that says what the output has to match, and that. Raises a 400 where several do."""
+        guided = StructuredOutputs.model_construct(
+            json_=self.guided_json, regex=self.guided_regex, choice=self.guided_choice, grammar=self.guided_grammar
+        )
+        return chosen_grammar(self.response_format, self.structured_outputs, guided)
 
     @property
     def choices(self) -> int:
@@ -88,14 +104,11 @@ class SamplingRequest(RequestModel):
     def sampling_params(self, **more: Any) -> SamplingParams:
         """The engine's view of this request; `more` are fields that completions and chat name differently."""
         given = {name: value for name in ENGINE_FIELDS if (value := getattr(self, name)) is not None}
-        return SamplingParams(**given, logit_bias=self._token_biases(), **more)
+        grammar = None if self.asked_grammar is None else self.asked_grammar[1]
+        return SamplingParams(**given, logit_bias=self._token_biases(), grammar=grammar, **more)
 
     def refuse_unsupported(self) -> None:
         """Fields that would change the answer, and that this server cannot honour, are a 400 and never ignored."""
-        if self.bad_words:
-            raise bad_request(
-                "bad_words is not supported; use logit_bias with -100 to keep single tokens out.", "bad_words"
-            )
         if self.stream_options is not None and not self.stream:
             raise bad_request("stream_options needs stream to be true.", "stream_options")
 

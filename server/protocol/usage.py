@@ -13,6 +13,12 @@ class PromptTokensDetails(ResponseModel):
     cached_tokens: int = 0
 
 
+class CompletionTokensDetails(ResponseModel):
+    """`reasoning_tokens` of the answers were thoughts, tags included."""
+
+    reasoning_tokens: int = 0
+
+
 class Usage(ResponseModel):
     """Token counts of a whole request; each prompt counts once, however many choices it has."""
 
@@ -20,6 +26,7 @@ class Usage(ResponseModel):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
 
 
 class RequestMetrics(ResponseModel):

@@ -70,6 +70,23 @@ def test_of_several_templates_the_default_is_used(tmp_path: Path) -> None:
     assert tokenizer(tmp_path, named).apply_chat_template([]) == "plain"
 
 
+def test_conversations_with_tools_may_have_a_template_of_their_own(tmp_path: Path) -> None:
+    def used(**files: str) -> tuple[str, str]:
+        folder = tmp_path / "-".join(files)
+        (folder / "additional_chat_templates").mkdir(parents=True)
+        tokenizers_on_disk.write(folder, tokenizers_on_disk.byte_level())
+        for name, text in files.items():
+            (folder / name.replace("__", "/")).with_suffix(".json" if "config" in name else ".jinja").write_text(text)
+        read = Tokenizer.from_folder(folder)
+        assert read.chat_template is not None and read.tool_template is not None
+        return read.chat_template.source, read.tool_template.source
+
+    named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
+    assert used(tokenizer_config=json.dumps({"chat_template": named})) == ("plain", "tools")
+    assert used(chat_template="a", additional_chat_templates__tool_use="b") == ("a", "b")
+    assert used(chat_template="plain") == ("plain", "plain")
+
+
 def test_variables_reach_the_template(tmp_path: Path) -> None:
     template = "{{ 'think' if enable_thinking else 'answer' }}"
     assert tokenizer(tmp_path, template).apply_chat_template([], enable_thinking=True) == "think"

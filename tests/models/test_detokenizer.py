@@ -69,6 +69,16 @@ def test_special_tokens_in_between_neither_show_nor_swallow_a_space(text: str, p
 
 
 @given(texts, steps)
+def test_a_special_token_that_is_kept_shows_where_others_do_not(text: str, sizes: list[int]) -> None:
+    for tokenizer in (BYTE_LEVEL, SENTENCEPIECE):
+        kept = tokenizer.eos_token_ids[0]
+        others = sorted(tokenizer.special_ids - {kept})
+        token_ids = [*others, *tokenizer.encode(text, add_special_tokens=False), kept, *others]
+        expected = tokenizer.decode(token_ids) + tokenizer.special_tokens["eos_token"]
+        assert "".join(run(tokenizer.detokenizer(kept=frozenset({kept})), token_ids, sizes)) == expected
+
+
+@given(texts, steps)
 def test_no_piece_ends_inside_a_character(text: str, sizes: list[int]) -> None:
     text = text.replace("\ufffd", "")
     for tokenizer in (BYTE_LEVEL, SENTENCEPIECE):

@@ -130,7 +130,13 @@ SAMPLING = [
     completion("allowed_token_ids", allowed_token_ids=[1024]),
     completion("allowed_token_ids", allowed_token_ids=[-1]),
     completion("allowed_token_ids[0]", allowed_token_ids=["5"]),
-    completion("bad_words", bad_words=["def"]),
+    completion("bad_words", bad_words="def"),
+    completion("bad_words", bad_words=["def", ""]),
+    completion("bad_words", bad_words=["  "]),
+    completion("bad_words", bad_words=["a" * 257]),
+    completion("bad_words", bad_words=["a"] * 257),
+    completion("bad_words", bad_words=["\ud800"]),
+    completion("bad_words[0]", bad_words=[5]),
     completion("ignore_eos", ignore_eos="yes"),
     completion("priority", priority=2**31),
     completion("priority", priority="high"),
@@ -165,6 +171,10 @@ RETURNS = [
     completion("stream_options.include_usage", stream=True, stream_options={"include_usage": 2}),
     completion("stream_options.surprise", stream=True, stream_options={"surprise": True}),
     completion("suffix", suffix="return"),
+    completion("suffix", suffix=5),
+    completion("suffix", suffix="\ud800"),
+    completion("echo", suffix="return", echo=True),
+    completion("truncate_prompt_tokens", suffix="return", truncate_prompt_tokens=5),
     completion("request_id", request_id=""),
     completion("request_id", request_id="a b"),
     completion("request_id", request_id="a\r\nX-Injected: 1"),
@@ -174,6 +184,33 @@ RETURNS = [
     Bad(COMPLETIONS, {"prompt": "x", "model": "gpt-4"}, "model", 404),
     Bad(CHAT, {"messages": [USER], "model": "gpt-4"}, "model", 404),
     Bad("/tokenize", {"prompt": "x", "model": "gpt-4"}, "model", 404),
+]
+
+
+def tool(name: Any = "f", **function: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **function}}
+
+
+BAD_TOOLS: list[tuple[str, Any]] = [
+    ("", "f"),
+    ("[0]", ["f"]),
+    ("[0].type", [{"function": {"name": "f"}}]),
+    ("[0].type", [{"type": "retrieval", "function": {"name": "f"}}]),
+    ("[0].function", [{"type": "function"}]),
+    ("[0].function.name", [{"type": "function", "function": {}}]),
+    ("[0].function.name", [tool(5)]),
+    ("[0].function.name", [tool("")]),
+    ("[1].function.name", [tool(), tool("two words")]),
+    ("[1].function.name", [tool(), tool("f" * 65)]),
+    ("[1].function.name", [tool(), tool()]),
+    ("[0].function.parameters", [tool(parameters="x")]),
+    ("[0].function.parameters", [tool(parameters={"type": "string"})]),
+    ("[0].function.parameters", [tool(parameters={"type": "object", "properties": []})]),
+    ("[1].function.parameters", [tool(), tool("g", parameters={"properties": {"a": {"type": "text"}}})]),
+    ("[0].function.parameters", [tool(parameters={"properties": {"a": {"minimum": float("nan")}}})]),
+    ("", [tool(f"f{number}") for number in range(129)]),
+    ("", [tool(description="x" * 300_000)]),
+    ("", [tool(parameters={"description": "x" * 300_000})]),
 ]
 
 CHATS = [
@@ -202,11 +239,32 @@ CHATS = [
     chat("top_logprobs", logprobs=True, top_logprobs=21),
     chat("top_logprobs", logprobs=True, top_logprobs=-1),
     chat("prompt_logprobs", stream=True, prompt_logprobs=1),
-    chat("response_format", response_format={"type": "json_object"}),
-    chat("response_format", response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}),
-    chat("response_format.type", response_format={"type": "xml"}),
-    chat("tools", tools=[{"type": "function", "function": {"name": "f"}}]),
-    chat("tools[0]", tools=["f"]),
+    *(chat(f"tools{param}", tools=tools, tool_choice="required") for param, tools in BAD_TOOLS),
+    chat("tool_choice", tools=[tool()]),
+    chat("tool_choice", tools=[tool()], tool_choice="auto"),
+    chat("tool_choice", tools=[tool()], tool_choice="any"),
+    chat("tool_choice", tools=[tool()], tool_choice=5),
+    chat("tool_choice", tools=[tool()], tool_choice={"type": "function"}),
+    chat("tool_choice", tools=[tool()], tool_choice={"type": "function", "function": {"name": "g"}}),
+    chat("tool_choice", tools=[tool()], tool_choice="required", response_format={"type": "json_object"}),
+    chat("tools", tools=[tool(strict=True, parameters={"not": {}})], tool_choice="required"),
+    chat("tool_choice", tool_choice="auto"),
+    chat("tool_choice", tool_choice="required"),
+    chat("tool_choice", tools=[], tool_choice={"type": "function", "function": {"name": "f"}}),
+    chat("parallel_tool_calls", parallel_tool_calls="no"),
+    chat("include_reasoning", include_reasoning=1),
+    chat("chat_template_kwargs", chat_template_kwargs={"tools": []}),
+    *(
+        Bad(CHAT, {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]}, f"messages[1].tool_calls{param}")
+        for param, call in (
+            ("[0]", "f"),
+            ("[0].function", {"id": "a", "type": "function"}),
+            ("[0].function.name", {"id": "a", "type": "function", "function": {"arguments": "{}"}}),
+            ("[0].function.arguments", {"id": "a", "function": {"name": "f", "arguments": {}}}),
+            ("", {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}),
+            ("", {"id": "a", "type": "function", "function": {"name": "f", "arguments": "[]"}}),
+        )
+    ),
     chat("chat_template", chat_template="{{ messages }}"),
     chat("chat_template_kwargs", chat_template_kwargs=[]),
     chat("chat_template_kwargs", chat_template_kwargs={"messages": []}),
@@ -215,6 +273,61 @@ CHATS = [
     chat("temperature", temperature=-1),
     chat("stop", stop=""),
     chat("n", n=0),
+]
+
+NAMED, OUTPUTS = "response_format.json_schema", "structured_outputs"
+
+
+def named(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
+FORMS = [
+    chat("response_format", response_format="json_object"),
+    chat("response_format.type", response_format={"type": "xml"}),
+    chat("response_format.type", response_format={}),
+    chat(NAMED, response_format={"type": "json_schema"}),
+    chat(f"{NAMED}.schema", response_format={"type": "json_schema", "json_schema": {"name": "a"}}),
+    chat(f"{NAMED}.schema", response_format=named("text")),
+    chat(f"{NAMED}.schema", response_format=named({"type": "nothing"})),
+    chat(f"{NAMED}.schema", response_format=named(False)),
+    completion(f"{NAMED}.schema", response_format=named({"enum": []})),
+    completion(f"{NAMED}.schema", response_format=named({"$ref": "https://example.com/schema.json"})),
+    completion(f"{NAMED}.schema", response_format=named({"$ref": "#"})),
+    completion(f"{NAMED}.schema", response_format=named({"not": {}})),
+    completion(f"{NAMED}.schema", response_format=named({"type": "string", "pattern": "("})),
+    completion(f"{NAMED}.schema", response_format=named({"title": "\ud800"})),
+    completion(OUTPUTS, structured_outputs={}),
+    completion(OUTPUTS, structured_outputs=[]),
+    completion(OUTPUTS, structured_outputs={"json_object": False}),
+    completion(f"{OUTPUTS}.xml", structured_outputs={"xml": "x"}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": "{"}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": 5}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": "[]"}),
+    completion(f"{OUTPUTS}.json", structured_outputs={"json": {"type": 5}}),
+    completion(f"{OUTPUTS}.json_object", structured_outputs={"json_object": "yes"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "("}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "(?=a)b"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "a" * 300_000}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "\ud800"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": 5}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": []}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": [""]}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": "yes"}),
+    completion(f"{OUTPUTS}.choice[1]", structured_outputs={"choice": ["yes", 1]}),
+    completion(f"{OUTPUTS}.choice", structured_outputs={"choice": ["x"] * 2000}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": ""}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": "start: nothing"}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": "start: <|nothing|>"}),
+    completion(f"{OUTPUTS}.grammar", structured_outputs={"grammar": "root ::= ((("}),
+    completion("guided_json", guided_json="{"),
+    completion("guided_json", guided_json=5),
+    completion("guided_regex", guided_regex="("),
+    completion("guided_choice", guided_choice=[]),
+    completion("guided_grammar", guided_grammar="start: nothing"),
+    completion("guided_regex", guided_regex="a", structured_outputs={"regex": "a"}),
+    completion(f"{OUTPUTS}.regex", structured_outputs={"regex": "a", "json_object": True}),
+    chat(f"{OUTPUTS}.choice", response_format={"type": "json_object"}, structured_outputs={"choice": ["a"]}),
 ]
 
 TOKENS = [
@@ -230,4 +343,4 @@ TOKENS = [
     Bad("/detokenize", {"tokens": [True]}, "tokens[0]"),
 ]
 
-BAD_REQUESTS = [*PROMPTS, *LIMITS, *SAMPLING, *STOPS, *RETURNS, *CHATS, *TOKENS]
+BAD_REQUESTS = [*PROMPTS, *LIMITS, *SAMPLING, *STOPS, *RETURNS, *CHATS, *FORMS, *TOKENS]

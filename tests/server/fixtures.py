@@ -24,6 +24,27 @@ def tokenizer(served_model: Path) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
+def roomy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights with a context that descriptions of tools fit into."""
+    return save_tiny_model(tmp_path_factory.mktemp("roomy") / "tiny-tidar", context=1024)
+
+
+@pytest.fixture(scope="session")
+def tool_server(roomy_model: Path) -> Iterator[LiveServer]:
+    """Full pre-drafts; no format of tool calls is known."""
+    with LiveServer(roomy_model, "--decoding", "tidar", "--predrafts", "full") as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def hermes_server(roomy_model: Path) -> Iterator[LiveServer]:
+    """Full pre-drafts; reads Hermes calls and Qwen 3 thoughts."""
+    flags = ("--tool-call-parser", "hermes", "--enable-auto-tool-choice", "--reasoning-parser", "qwen3")
+    with LiveServer(roomy_model, "--decoding", "tidar", "--predrafts", "full", *flags) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
 def server(served_model: Path) -> Iterator[LiveServer]:
     """A server with full pre-drafts, so that steps commit several tokens; for tests that leave it as they found it."""
     with LiveServer(served_model, "--decoding", "tidar", "--predrafts", "full") as live:

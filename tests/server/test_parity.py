@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from engine import LLM, SamplingParams
+from models.tokenizer import Tokenizer
+from server.bad_words import bad_word_tokens
 from tests.server.live import LiveServer
 
 PROMPT = list(range(20, 40))
@@ -51,3 +53,19 @@ def test_every_choice_equals_plain_decoding_with_its_own_seed(server: LiveServer
     expected = [completion.token_ids for completion in plain.generate([PROMPT] * 3, seeds)]
     choices = server.complete(prompt=PROMPT, **fields, seed=30, n=3, return_token_ids=True)["choices"]
     assert [choice["token_ids"] for choice in choices] == expected
+
+
+async def test_bad_words_are_kept_out_and_the_rest_equals_plain_decoding(
+    server: LiveServer, plain: LLM, tokenizer: Tokenizer
+) -> None:
+    letters = [tokenizer.encode(letter)[0] for letter in "!?@$"]
+    fields = {"max_tokens": 40, "seed": 11, "ignore_eos": True, "temperature": 100.0, "allowed_token_ids": letters}
+    words = ["!?", "@!", "$$", "@?@"]
+    assert [tokenizer.encode(word) for word in words[:2]] == [letters[:2], [letters[2], letters[0]]]
+    free = server.complete(prompt=PROMPT, **fields)["choices"][0]["text"]
+    assert any(word in free for word in words)
+    given = server.complete(prompt=PROMPT, **fields, bad_words=words, return_token_ids=True)["choices"][0]
+    assert not any(word in given["text"] for word in words)
+    bad_words = await bad_word_tokens(words, tokenizer)
+    expected = plain.generate([PROMPT], SamplingParams(**fields, bad_words=bad_words))[0]
+    assert given["token_ids"] == expected.token_ids

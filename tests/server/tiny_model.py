@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import tokenizers
 import torch
 from torch import nn
 
@@ -20,18 +22,21 @@ EOS_TOKENS, MASK = (0, 3), 1
 CONTEXT, VOCAB, DRAFT_LENGTH = 256, 1024, 4
 
 
-def save_tiny_model(folder: Path) -> Path:
-    """Two layers of width 32. At temperature 100 the shared noise decides, so nearly every draft is accepted."""
+def save_tiny_model(folder: Path, more_tokens: Sequence[str] = (), context: int = CONTEXT) -> Path:
+    """Two layers of width 32. At temperature 100 the shared noise decides, so nearly every draft is accepted.
+
+    `more_tokens` are special tokens that follow the shipped vocabulary.
+    """
     config = ModelConfig(
         architecture="Qwen3ForCausalLM",
-        vocab_size=VOCAB,
+        vocab_size=VOCAB + len(more_tokens),
         hidden_size=32,
         intermediate_size=64,
         num_layers=2,
         num_heads=4,
         num_kv_heads=2,
         head_dim=8,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=context,
         qk_norm=True,
         tie_embeddings=True,
         eos_token_ids=EOS_TOKENS,
@@ -45,4 +50,9 @@ def save_tiny_model(folder: Path) -> Path:
     save_decoder(decoder, folder, torch.float64, {})
     for name in TOKENIZER_FILES:
         shutil.copy(SHIPPED / name, folder)
+    if more_tokens:
+        path = str(folder / "tokenizer.json")
+        longer = tokenizers.Tokenizer.from_file(path)
+        longer.add_special_tokens(list(more_tokens))
+        longer.save(path)
     return folder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.params import SamplingParams
+from engine.params import Grammar, SamplingParams
 from engine.resident.eligible import is_resident
 from engine.resident.sampling import Draw, ResidentSampler, draw_for
 from engine.resident.state import ResidentState
@@ -73,6 +73,8 @@ def test_a_batch_sorts_and_draws_only_where_some_row_asks_for_it() -> None:
         {"logit_bias": {3: 1.0}},
         {"allowed_token_ids": [3]},
         {"min_tokens": 1},
+        {"bad_words": [[3, 4]]},
+        {"grammar": Grammar("regex", "a+")},
     ],
 )
 def test_what_needs_the_host_is_not_resident(setting: dict[str, Any]) -> None:

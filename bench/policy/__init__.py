@@ -1,0 +1,1 @@
+"""`python -m bench.policy`: drafting policies on recorded and adversarial acceptance, against tables of step cost."""
