@@ -9,6 +9,7 @@ import msgspec
 from engine.errors import EngineError
 
 Decoding = Literal["auto", "tidar", "ar"]
+AttentionName = Literal["auto", "torch", "triton"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +18,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `predrafts` is how many pre-draft groups a window carries: "auto", "full", "none" or a number.
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU.
-    `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes.
+    `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
+    None sets to 256 MiB on a CPU and, on a GPU, to what is left of `gpu_memory_utilization` of its memory.
     """
 
     model: str
@@ -29,10 +31,12 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_num_batched_tokens: int = 1024
     page_size: int = 16
     num_pages: int | None = None
-    kv_cache_memory: int = 256 * 2**20
+    kv_cache_memory: int | None = None
+    gpu_memory_utilization: float = 0.9
     enable_prefix_caching: bool = True
     dtype: str = "auto"
     device: str = "auto"
+    attention_backend: AttentionName = "auto"
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
@@ -47,5 +51,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
         if self.decoding not in ("auto", "tidar", "ar"):
             raise EngineError(f"--decoding must be auto, tidar or ar, not {self.decoding!r}.")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise EngineError(f"--gpu-memory-utilization must lie in (0, 1], not {self.gpu_memory_utilization:g}.")
+        if self.attention_backend not in ("auto", "torch", "triton"):
+            raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():
             raise EngineError(f"--predrafts must be auto, full, none or a number, not {self.predrafts!r}.")

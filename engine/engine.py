@@ -49,7 +49,7 @@ class Engine:
         self.scheduler = self._parts.scheduler
         self.runner = self._parts.runner
         self.policy = self._parts.policy
-        self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device)
+        self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device, self._parts.triton)
         self.grammars = GrammarQueue(self._parts.grammars)
         self.recorder = StatsRecorder()
         self._sequences: dict[str, Sequence] = {}

@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine.attention.torch_sdpa import TorchAttention
+from engine.attention.choice import make_attention, uses_triton
 from engine.cache.pages import PagePool
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.grammar.compiler import GrammarCompiler
+from engine.memory import explained, kv_cache_budget, limiting_flag
 from engine.messages import Ready
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
@@ -53,6 +54,7 @@ class Parts:
     policy: Policy
     grammars: GrammarCompiler
     ready: Ready
+    triton: bool
 
 
 def build(config: EngineConfig) -> Parts:
@@ -67,13 +69,20 @@ def build(config: EngineConfig) -> Parts:
     threads = (config.threads or len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     if device.type == "cpu":
         torch.set_num_threads(threads)
-    model = load_decoder(folder, dtype, device)
+    with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
+        model = load_decoder(folder, dtype, device)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    if device.type == "cpu":
+    with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
+        storage, num_pages = _storage(config, model_config, dtype, device)
+    triton = uses_triton(config.attention_backend, device, dtype)
+    if triton:
+        from models.fusing import fuse_layers
+
+        fuse_layers(model)
+    elif device.type == "cpu":
         pack_for_cpu(model)
-    storage, num_pages = _storage(config, model_config, dtype, device)
     strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
-    runner = Runner(model, TorchAttention(storage), strategy, Threads(threads))
+    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads))
     pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(
@@ -91,11 +100,12 @@ def build(config: EngineConfig) -> Parts:
         kv_cache_bytes=storage.num_bytes,
         load_seconds=0.0,
     )
-    policy = _policy(config, runner)
+    with explained("running the first forwards", "lower --gpu-memory-utilization or --max-num-batched-tokens"):
+        policy = _policy(config, runner)
     grammars = GrammarCompiler(folder, ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
     ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
-    return Parts(config, model_config, device, runner, scheduler, strategy, policy, grammars, ready)
+    return Parts(config, model_config, device, runner, scheduler, strategy, policy, grammars, ready, triton)
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
@@ -151,11 +161,15 @@ def _storage(
     assert config.max_model_len is not None
     longest = -(-config.max_model_len // config.page_size)
     page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
-    num_pages = config.num_pages or min(config.max_num_seqs * longest, config.kv_cache_memory // page_bytes)
+    num_pages = config.num_pages
+    if num_pages is None:
+        budget = kv_cache_budget(config, model, dtype, device)
+        num_pages = min(config.max_num_seqs * longest, budget // page_bytes)
     if num_pages < longest:
         raise EngineError(
             f"The KV cache of {num_pages} pages of {config.page_size} tokens cannot hold one context of "
-            f"{config.max_model_len} tokens; lower --max-model-len or raise --kv-cache-memory."
+            f"{config.max_model_len} tokens; lower --max-model-len or raise "
+            f"{limiting_flag(config, device)}."
         )
     return KVStorage(model, num_pages, config.page_size, config.max_num_batched_tokens, dtype, device), num_pages
 

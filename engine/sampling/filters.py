@@ -26,6 +26,11 @@ def filtered_log_probs(logits: Tensor, params: list[SamplingParams]) -> Tensor:
     return scores
 
 
+def has_filter(params: SamplingParams) -> bool:
+    """Whether some tokens cannot win a draw with these settings."""
+    return params.temperature > 0 and (params.top_k > 0 or params.top_p < 1.0 or params.min_p > 0)
+
+
 def _top_k_top_p(scores: Tensor, params: list[SamplingParams]) -> Tensor:
     """Keep the k best tokens, and of these the smallest set whose probability reaches p; ties at the edge stay."""
     device, vocab = scores.device, scores.shape[-1]

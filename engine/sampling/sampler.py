@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.sampling.filters import filtered_log_probs
+from engine.sampling.filters import filtered_log_probs, has_filter
 from engine.sampling.noise import GumbelNoise
 from engine.sampling.processors import apply_grammars, needs_processing, process
 from engine.sampling.row import Row
@@ -21,17 +21,39 @@ class Sampler:
     distribution as the AR row is the same token.
     """
 
-    def __init__(self, vocab_size: int, device: torch.device) -> None:
+    def __init__(self, vocab_size: int, device: torch.device, triton: bool = False) -> None:
+        """`triton`: choose the tokens of rows without filters in one kernel that never writes their noise."""
         self.noise = GumbelNoise(vocab_size, device)
+        self.triton = triton
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: list[Row]) -> list[int]:
         """One token per row of logits [rows, vocab_size], which are left unchanged, or NOTHING."""
+        best = self._fused(logits, rows) if self.triton else self._best(logits, rows)
+        tokens: list[int] = best.tolist()
+        return tokens
+
+    def _best(self, logits: Tensor, rows: list[Row]) -> Tensor:
+        """`sample` in torch, int64 [rows]."""
         scores = self.scores(logits, rows)
         best = scores.argmax(-1)
         if any(row.allowed is not None for row in rows):
             best = torch.where(scores.gather(1, best[:, None])[:, 0] > float("-inf"), best, NOTHING)
-        tokens: list[int] = best.tolist()
+        return best
+
+    def _fused(self, logits: Tensor, rows: list[Row]) -> Tensor:
+        """`sample` in Triton; rows with filters or grammars go the plain way, and which way is a row's own affair."""
+        from engine.sampling.kernels.noisy_argmax import noisy_argmax
+
+        device = logits.device
+        plain = [i for i, row in enumerate(rows) if row.allowed is not None or has_filter(row.sequence.params)]
+        temperatures = torch.tensor([row.sequence.params.temperature for row in rows], device=device)
+        seeds = torch.tensor([row.sequence.seed for row in rows], device=device)
+        positions = torch.tensor([row.position for row in rows], device=device)
+        tokens: Tensor = noisy_argmax(self._process(logits, rows), temperatures, seeds, positions)
+        if plain:
+            index = torch.tensor(plain, device=device)
+            tokens[index] = self._best(logits[index], [rows[i] for i in plain])
         return tokens
 
     @torch.inference_mode()

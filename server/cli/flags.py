@@ -30,6 +30,14 @@ class Decoding(StrEnum):
     AR = "ar"
 
 
+class AttentionName(StrEnum):
+    """Which kernels attend."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    TRITON = "triton"
+
+
 Model = Annotated[str | None, typer.Argument(help="Model folder; without one, the model shipped with TiDAR Serve.")]
 ModelFlag = Annotated[str | None, typer.Option("--model", help="Model folder; the shipped model if left out.")]
 DecodingFlag = Annotated[
@@ -58,7 +66,21 @@ NumPages = Annotated[
     typer.Option("--num-pages", help="KV cache pages; sized by memory if left out.", rich_help_panel=ENGINE),
 ]
 KvCacheMemory = Annotated[
-    int, typer.Option("--kv-cache-memory-bytes", help="Most memory for KV cache pages.", rich_help_panel=ENGINE)
+    int | None,
+    typer.Option(
+        "--kv-cache-memory-bytes",
+        help="Most memory for KV cache pages; 256 MiB on a CPU and a GPU's free share if left out.",
+        min=1,
+        rich_help_panel=ENGINE,
+    ),
+]
+GpuMemoryUtilization = Annotated[
+    float,
+    typer.Option(
+        "--gpu-memory-utilization",
+        help="Share of a GPU's memory that weights, KV pages and forwards may take.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 PrefixCaching = Annotated[
     bool,
@@ -72,6 +94,10 @@ Dtype = Annotated[
     str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=ENGINE)]
+AttentionBackend = Annotated[
+    AttentionName,
+    typer.Option("--attention-backend", help="auto is triton on a CUDA device.", rich_help_panel=ENGINE),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed for requests that bring none.", rich_help_panel=ENGINE)]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads of the engine.", rich_help_panel=ENGINE)]
 AsyncScheduling = Annotated[

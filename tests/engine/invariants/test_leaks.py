@@ -63,7 +63,8 @@ class Chaos:
 @pytest.mark.parametrize("caching", [True, False], ids=["cached", "uncached"])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_page_is_lost_in_any_mix_of_endings(learned: Path, seed: int, caching: bool) -> None:
-    engine = make_engine(learned, draft_length=4, page_size=4, num_pages=50, enable_prefix_caching=caching)
+    settings = {"draft_length": 4, "predrafts": "full", "page_size": 4, "num_pages": 50}
+    engine = make_engine(learned, enable_prefix_caching=caching, **settings)
     chaos = Chaos(engine, seed)
     chaos.run()
     assert len(chaos.endings) == 60

@@ -1,0 +1,1 @@
+"""Measurements on a CUDA device, against what that device itself can do."""

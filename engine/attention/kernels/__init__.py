@@ -1,0 +1,1 @@
+"""Triton kernels of window attention, one file each; imported only where Triton is."""

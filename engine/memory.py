@@ -1,0 +1,73 @@
+"""How much memory the KV pages may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from engine.config import EngineConfig
+from engine.errors import EngineError
+from models.config import ModelConfig
+
+#: for pages on a CPU, where memory is shared with everything else
+CPU_BYTES = 256 * 2**20
+
+KV_FLAG = "--kv-cache-memory-bytes"
+
+
+def kv_cache_budget(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes for KV pages, once the weights are loaded: what the flag says, or on a GPU what its share leaves.
+
+    Raises EngineError if nothing is left.
+    """
+    if config.kv_cache_memory is not None:
+        return config.kv_cache_memory
+    if device.type != "cuda":
+        return CPU_BYTES
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(device)
+    return left_for_pages(config.gpu_memory_utilization, free, total, forward_bytes(config, model, dtype))
+
+
+def limiting_flag(config: EngineConfig, device: torch.device) -> str:
+    """The flag that decides how much memory KV pages take."""
+    if config.num_pages is not None:
+        return "--num-pages"
+    return "--gpu-memory-utilization" if config.kv_cache_memory is None and device.type == "cuda" else KV_FLAG
+
+
+@contextmanager
+def explained(doing: str, remedy: str) -> Iterator[None]:
+    """Turns a GPU's running out of memory into an EngineError that names the remedy."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise EngineError(f"The GPU ran out of memory while {doing}; {remedy}.") from None
+
+
+def left_for_pages(utilization: float, free: int, total: int, forward: int) -> int:
+    """`utilization` of the GPU's `total` bytes, less what is taken and what a forward needs. All in bytes."""
+    left = int(total * utilization) - (total - free) - forward
+    if left <= 0:
+        raise EngineError(
+            f"No GPU memory is left for KV pages: of {_gib(total)}, {_gib(total - free)} are taken and a forward needs "
+            f"{_gib(forward)}; raise --gpu-memory-utilization ({utilization:g}) or lower --max-num-batched-tokens."
+        )
+    return left
+
+
+def forward_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) -> int:
+    """What the widest step holds at once beside weights and cache: one layer's tensors, and logits with their copies.
+
+    Logits are made for the rows that choose a token, at most a whole window of each sequence.
+    """
+    rows = config.max_num_batched_tokens
+    chosen = min(rows, config.max_num_seqs * 2 * (config.draft_length or 1))
+    layer = 4 * model.hidden_size + 2 * (model.query_size + model.kv_size) + 3 * model.intermediate_size
+    return rows * layer * dtype.itemsize + 3 * chosen * model.vocab_size * torch.float32.itemsize
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,1 @@
+"""Triton kernels of sampling, one file each; imported only where Triton is."""

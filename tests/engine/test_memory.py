@@ -1,0 +1,72 @@
+"""The KV cache takes what is left of its share of the memory, and too little memory is explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.config import EngineConfig
+from engine.errors import EngineError
+from engine.memory import CPU_BYTES, explained, forward_bytes, kv_cache_budget, left_for_pages, limiting_flag
+from tests.engine.drive import make_engine
+from tests.engine.tiny import tiny_config
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+GIB = 2**30
+
+
+def config(**settings: object) -> EngineConfig:
+    return EngineConfig(**{"model": "x", **settings})
+
+
+def test_pages_take_what_the_share_leaves() -> None:
+    assert left_for_pages(0.9, free=77 * GIB, total=80 * GIB, forward=2 * GIB) == (72 - 3 - 2) * GIB
+    assert left_for_pages(0.5, free=77 * GIB, total=80 * GIB, forward=2 * GIB) == (40 - 3 - 2) * GIB
+
+
+def test_too_little_memory_names_the_flags() -> None:
+    with pytest.raises(
+        EngineError, match=r"of 16\.0 GiB, 15\.0 GiB are taken.*raise --gpu-memory-utilization \(0\.9\)"
+    ):
+        left_for_pages(0.9, free=GIB, total=16 * GIB, forward=GIB)
+
+
+def test_a_given_size_goes_before_any_share() -> None:
+    assert kv_cache_budget(config(kv_cache_memory=12345), tiny_config(), torch.float32, CUDA) == 12345
+    assert kv_cache_budget(config(), tiny_config(), torch.float32, CPU) == CPU_BYTES
+
+
+def test_a_wider_forward_needs_more() -> None:
+    narrow, wide = (
+        forward_bytes(config(max_num_batched_tokens=rows), tiny_config(), torch.bfloat16) for rows in (64, 4096)
+    )
+    assert 0 < narrow < wide
+
+
+def test_the_flag_that_limits_pages() -> None:
+    assert limiting_flag(config(), CUDA) == "--gpu-memory-utilization"
+    assert limiting_flag(config(), CPU) == limiting_flag(config(kv_cache_memory=1), CUDA) == "--kv-cache-memory-bytes"
+    assert limiting_flag(config(num_pages=1), CUDA) == "--num-pages"
+
+
+def test_running_out_of_memory_is_one_sentence() -> None:
+    with (
+        pytest.raises(EngineError, match=r"^The GPU ran out of memory while loading; use less\.$"),
+        explained("loading", "use less"),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
+def test_a_share_outside_its_range_is_refused(learned: Path, share: float) -> None:
+    with pytest.raises(EngineError, match="--gpu-memory-utilization must lie in"):
+        make_engine(learned, gpu_memory_utilization=share)
+
+
+def test_a_cache_too_small_for_one_context_names_its_flag(learned: Path) -> None:
+    with pytest.raises(EngineError, match="--kv-cache-memory-bytes"):
+        make_engine(learned, kv_cache_memory=1)
+    with pytest.raises(EngineError, match="--num-pages"):
+        make_engine(learned, num_pages=2)
