@@ -17,7 +17,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `predrafts` is how many pre-draft groups a window carries: "auto", "full", "none" or a number.
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
-    device; None does so on a GPU.
+    device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to 256 MiB on a CPU and, on a GPU, to what is left of `gpu_memory_utilization` of its memory.
     """
@@ -41,6 +41,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
     max_waiting: int = 1024
     async_scheduling: bool | None = None
+    enforce_eager: bool = False
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""

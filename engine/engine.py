@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -58,7 +59,8 @@ class Engine:
         self.resident = make_loop(self._parts, self.recorder)
 
     def ready(self) -> Ready:
-        return self._parts.ready
+        graphs = 0 if self.resident is None else self.resident.graph_bytes
+        return msgspec.structs.replace(self._parts.ready, graph_bytes=graphs)
 
     @property
     def has_work(self) -> bool:

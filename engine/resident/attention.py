@@ -22,9 +22,6 @@ class ResidentAttention(ABC):
     replays of a graph. `context` bounds the live prefixes.
     """
 
-    #: whether `context` is left unread, so that one graph serves every length
-    any_context = False
-
     @abstractmethod
     def prepare(self, table: Tensor, shape: WindowShape, context: int) -> Attention:
         """What does not depend on the layer; the result stores the clean rows' K/V as it attends."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
-from engine.resident.attention import GatherAttention
-from engine.resident.loop import ResidentLoop
+from engine.memory import explained
+from engine.resident.attention import GatherAttention, ResidentAttention
+from engine.resident.graphs import GraphedStep
+from engine.resident.loop import ResidentLoop, Step
+from engine.resident.plan import graph_steps, uses_graphs, uses_resident
 from engine.resident.sampling import Draw, ResidentSampler
 from engine.resident.shapes import bucket
 from engine.resident.state import ResidentState
@@ -19,27 +23,15 @@ from engine.window import WindowShape
 
 
 def make_loop(parts: Parts, recorder: StatsRecorder) -> ResidentLoop | None:
-    """The one-ahead loop over these parts, or None where the plain loop does everything."""
+    """The one-ahead loop over these parts, or None where the plain loop does everything. Raises EngineError."""
     config, device = parts.config, parts.device
     if not uses_resident(config, device):
         return None
     storage, vocab = parts.runner.attention.storage, parts.model_config.vocab_size
-    sampler = ResidentSampler(GumbelNoise(vocab, device))
-    draft = parts.model_config.draft
-    resident = ResidentStep(
-        parts.runner.model, GatherAttention(storage), sampler, draft.mask_token_id if draft is not None else None
-    )
-
-    def step(state: ResidentState, shape: WindowShape, context: int, draw: Draw) -> Tensor:
-        return parts.runner.threads.run(state.batch * shape.rows, lambda: resident(state, shape, context, draw))
-
-    state = empty_state(config, storage.scratch_page, device)
-    return ResidentLoop(step, state, parts.scheduler, parts.policy, recorder, storage.scratch_page, vocab)
-
-
-def uses_resident(config: EngineConfig, device: torch.device) -> bool:
-    """What --async-scheduling says, or whether this is a GPU."""
-    return device.type == "cuda" if config.async_scheduling is None else config.async_scheduling
+    with explained("setting up its decode steps", "lower --gpu-memory-utilization or use --enforce-eager"):
+        state = empty_state(config, storage.scratch_page, device)
+        step, graph_bytes = _step(parts, state)
+    return ResidentLoop(step, state, parts.scheduler, parts.policy, recorder, storage.scratch_page, vocab, graph_bytes)
 
 
 def empty_state(config: EngineConfig, scratch_page: int, device: torch.device) -> ResidentState:
@@ -49,3 +41,34 @@ def empty_state(config: EngineConfig, scratch_page: int, device: torch.device) -
     longest = (config.max_model_len or 0) + 3 * draft_length
     pages = -(-longest // config.page_size)
     return ResidentState.empty(bucket(config.max_num_seqs), pages, draft_length, scratch_page, device)
+
+
+def make_step(parts: Parts) -> ResidentStep:
+    """The step itself, without graphs."""
+    vocab, draft = parts.model_config.vocab_size, parts.model_config.draft
+    sampler = ResidentSampler(GumbelNoise(vocab, parts.device), parts.triton)
+    attention = _attention(parts.runner.attention.storage, parts.triton)
+    return ResidentStep(parts.runner.model, attention, sampler, None if draft is None else draft.mask_token_id)
+
+
+def _step(parts: Parts, state: ResidentState) -> tuple[Step, int]:
+    """How the loop runs a step, and the bytes that graphs took."""
+    resident, threads = make_step(parts), parts.runner.threads
+    if uses_graphs(parts.config, parts.device, parts.triton):
+        graphed = GraphedStep(resident, state, parts.config.max_model_len or 0)
+        graphed.capture(graph_steps(parts.config))
+        return graphed, graphed.num_bytes
+
+    def eager(state: ResidentState, shape: WindowShape, context: int, draw: Draw) -> Tensor:
+        return threads.run(state.batch * shape.rows, lambda: resident(state, shape, context, draw))
+
+    return eager, 0
+
+
+def _attention(storage: KVStorage, triton: bool) -> ResidentAttention:
+    """Triton's, which is imported only here, or torch's."""
+    if not triton:
+        return GatherAttention(storage)
+    from engine.resident.triton_attention import TritonResident
+
+    return TritonResident(storage)

@@ -42,7 +42,10 @@ class ResidentLoop:
         recorder: StatsRecorder,
         scratch_page: int,
         vocab_size: int,
+        graph_bytes: int = 0,
     ) -> None:
+        #: device memory of the step's CUDA graphs
+        self.graph_bytes = graph_bytes
         self._step = step
         self._state = state
         self._scheduler = scheduler

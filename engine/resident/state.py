@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +14,7 @@ from engine.sequence import Sequence
 NO_DRAFT = -1
 
 
-@dataclass(frozen=True)
-class RowSettings:
+class RowSettings(NamedTuple):
     """Sampling settings [batch]: temperature, top_p, min_p float64; top_k (the vocabulary where off), seed int64."""
 
     temperature: Tensor
@@ -60,7 +60,7 @@ class ResidentState:
 
     def first(self, batch: int) -> ResidentState:
         """The same tensors, seen as a batch of so many rows."""
-        settings = RowSettings(*(getattr(self.settings, field.name)[:batch] for field in fields(RowSettings)))
+        settings = RowSettings(*(setting[:batch] for setting in self.settings))
         return ResidentState(self.table[:batch], self.alive[:batch], self.candidates[:batch], settings)
 
     def load(self, sequences: list[Sequence], vocab_size: int) -> None:

@@ -108,6 +108,9 @@ AsyncScheduling = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+EnforceEager = Annotated[
+    bool, typer.Option("--enforce-eager", help="Run a GPU's decode steps without CUDA graphs.", rich_help_panel=ENGINE)
+]
 MaxWaiting = Annotated[
     int, typer.Option("--max-waiting", help="Sequences that may wait; more get a 429.", rich_help_panel=ENGINE)
 ]

@@ -55,12 +55,12 @@ def test_every_mix_of_settings_gives_the_plain_samplers_tokens(seed: int, dtype:
     assert sampler.sample(logits, state.settings, positions, draw).flatten().tolist() == expected
 
 
-def test_a_batch_sorts_and_draws_only_where_some_row_asks_for_it() -> None:
-    greedy, noisy = SamplingParams(temperature=0.0, top_k=3), SamplingParams(temperature=1.0, min_p=0.1)
-    filtered = SamplingParams(temperature=1.0, top_p=0.9)
+def test_a_batch_filters_and_draws_only_where_some_row_asks_for_it() -> None:
+    greedy, noisy = SamplingParams(temperature=0.0, top_k=3), SamplingParams(temperature=1.0)
+    filtered = SamplingParams(temperature=1.0, min_p=0.1)
     assert draw_for([greedy]) is Draw.GREEDY
     assert draw_for([greedy, noisy]) is Draw.NOISY
-    assert draw_for([greedy, noisy, filtered]) is Draw.SORTED
+    assert draw_for([greedy, noisy, filtered]) is Draw.FILTERED
 
 
 @pytest.mark.parametrize(

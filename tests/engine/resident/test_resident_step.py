@@ -7,10 +7,18 @@ import random
 import pytest
 import torch
 
+from engine.cache.storage import KVStorage
+from engine.resident.attention import GatherAttention
+from engine.resident.sampling import Draw, ResidentSampler
 from engine.resident.shapes import resident_shape
+from engine.resident.state import ResidentState
+from engine.resident.step import ResidentStep
 from engine.resident.verify import accepted_lengths, chosen_rows
+from engine.sampling.noise import GumbelNoise
 from engine.strategies.base import DraftChoice
 from engine.window import WindowShape
+from models.decoder import Decoder
+from tests.engine.tiny import MASK, VOCAB, tiny_config
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 8])
@@ -61,3 +69,21 @@ def test_a_batch_has_one_shape_within_its_budget(
 ) -> None:
     assert resident_shape(choice, batch, 128, cold) == shape
     assert shape is None or shape.rows * batch <= 128
+
+
+@pytest.mark.parametrize("draw", list(Draw))
+@pytest.mark.parametrize(
+    "shape", [WindowShape(1), WindowShape(4, (1, 2, 4), 4), WindowShape(4), WindowShape(1, (1,), 4)]
+)
+def test_no_part_of_the_step_looks_at_a_value_on_the_host(shape: WindowShape, draw: Draw) -> None:
+    """Tensors without content have nothing to look at: reading one raises."""
+    nowhere = torch.device("meta")
+    config = tiny_config()
+    with nowhere:
+        model = Decoder(config)
+    storage = KVStorage(config, 10, 4, 16, torch.float32, nowhere)
+    step = ResidentStep(model, GatherAttention(storage), ResidentSampler(GumbelNoise(VOCAB, nowhere)), MASK)
+    packed = step(ResidentState.empty(3, 9, 4, storage.scratch_page, nowhere), shape, 20, draw)
+    assert packed.shape == (3, 3 + shape.clean + 3)
+    with pytest.raises(RuntimeError):
+        packed.tolist()
