@@ -58,9 +58,13 @@ class GraphedStep:
 
     def __call__(self, state: ResidentState, shape: WindowShape, context: int, draw: Draw) -> Tensor:
         """As ResidentStep's; `state` is a beginning of the one that this was made for."""
-        captured = self._graphs.get((state.batch, shape)) if draw is not Draw.FILTERED else None
-        if captured is None:
+        if draw is Draw.FILTERED or (state.batch, shape) not in self._graphs:
             return self._step(state, shape, context, draw)
+        return self.replay(state.batch, shape)
+
+    def replay(self, batch: int, shape: WindowShape) -> Tensor:
+        """The captured step on the state's first rows."""
+        captured = self._graphs[batch, shape]
         captured.graph.replay()
         return captured.packed
 
