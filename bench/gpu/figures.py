@@ -56,3 +56,15 @@ class PeerTime:
     batch: int
     context: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Served:
+    """Tokens per second of so many requests at once over HTTP, prompts of `context` tokens included in the time."""
+
+    model: str
+    label: str
+    concurrency: int
+    context: int
+    acceptance: float
+    tokens_per_second: float

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from bench.gpu.device import describe, measure_ceilings
+from bench.gpu.http import measure_http, saved
 from bench.gpu.peer import measure_transformers
 from bench.gpu.report import Report
 from bench.gpu.rig import Rig
@@ -33,6 +34,9 @@ class Plan:
     rates: tuple[float, ...]
     settings: tuple[Setting, ...]
     run_batches: tuple[int, ...]
+    served: tuple[Setting, ...]
+    served_context: int
+    served_tokens: int
     note: str = ""
 
 
@@ -45,6 +49,9 @@ FULL = Plan(
     rates=(0.6, 0.8, 0.9),
     settings=(Setting(1, 0), Setting(4, 4), Setting(8, 8), Setting(8, 3), Setting(16, 3)),
     run_batches=(1, 8, 32),
+    served=(Setting(1, 0), Setting(8, 8)),
+    served_context=512,
+    served_tokens=512,
 )
 TINY_PLAN = Plan(
     models=("tiny",),
@@ -55,6 +62,9 @@ TINY_PLAN = Plan(
     rates=(0.5, 0.9),
     settings=(Setting(1, 0), Setting(4, 4), Setting(4, 3), Setting(4, 0)),
     run_batches=(1, 2),
+    served=(Setting(1, 0), Setting(4, 4)),
+    served_context=32,
+    served_tokens=64,
     note="a tiny model: shows that the command works, not how fast anything is",
 )
 
@@ -80,9 +90,11 @@ class _Bench:
         if self.device.type == "cuda":
             self._section("kernel", 0.15, lambda: _kernel(self.report, self.device, self.budget, self.console))
         for index, name in enumerate(self.plan.models):
-            share = 1 / (len(self.plan.models) - index)
+            # the last part is for serving over HTTP
+            share = 1 / (len(self.plan.models) - index + 0.4)
             self._on_rig(name, share)
-            self._section(f"{name}, transformers", 0.4 * share, partial(self._peer, name))
+            self._section(f"{name}, transformers", 0.3 * share, partial(self._peer, name))
+        self._section(f"{self.plan.models[0]}, HTTP", 1.0, partial(self._http, self.plan.models[0]))
 
     def _on_rig(self, name: str, share: float) -> None:
         plan = self.plan
@@ -119,6 +131,15 @@ class _Bench:
         self.report.forced += measure_runs(
             name, rig, list(plan.settings), list(plan.run_batches), list(plan.rates), plan.contexts[0], self.budget
         )
+
+    def _http(self, name: str) -> None:
+        plan = self.plan
+        with saved(name, plan.dtype, self.device) as folder:
+            _free(self.device)
+            wanted = list(plan.served), list(plan.run_batches), [plan.rates[-1]]
+            self.report.served += measure_http(
+                name, folder, self.device, *wanted, plan.served_context, plan.served_tokens, self.budget
+            )
 
     def _peer(self, name: str) -> None:
         wanted = [(batch, self.plan.contexts[0]) for batch in self.plan.run_batches]

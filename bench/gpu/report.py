@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.gpu.figures import PeerTime, Run, StepTime
+from bench.gpu.figures import PeerTime, Run, Served, StepTime
 from bench.gpu.roofline import Ceilings
 
 
@@ -25,6 +25,7 @@ class Report:
     steps: list[StepTime] = field(default_factory=list)
     gaps: list[Run] = field(default_factory=list)
     forced: list[Run] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list)
     peers: list[PeerTime] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -39,6 +40,7 @@ class Report:
             "steps": [step.record() for step in self.steps],
             "host_gaps": [{**asdict(run), "host_gap": run.host_gap} for run in self.gaps],
             "forced_acceptance": [asdict(run) for run in self.forced],
+            "http": [asdict(served) for served in self.served],
             "transformers": [asdict(peer) for peer in self.peers],
             "left_out": self.left_out,
             "failed": self.failed,
@@ -49,7 +51,13 @@ class Report:
         console.print(", ".join(f"{name} {value}" for name, value in self.facts.items()))
         bandwidth, flops = self.ceilings.bandwidth / 1e9, self.ceilings.flops / 1e12
         console.print(f"copies at {bandwidth:.0f} GB/s (read and written), products at {flops:.1f} TFLOP/s")
-        for table in (self._steps(), self._runs("Gap between steps", self.gaps), self._forced(), self._peers()):
+        for table in (
+            self._steps(),
+            self._runs("Gap between steps", self.gaps),
+            self._forced(),
+            self._http(),
+            self._peers(),
+        ):
             if table.row_count:
                 console.print(table)
         for failure in self.failed:
@@ -97,6 +105,25 @@ class Report:
                 f"{run.tokens_per_forward:.2f}",
                 f"{run.tokens_per_second:.0f}",
                 _times(run.tokens_per_second / autoregressive if autoregressive else None),
+            )
+        return table
+
+    def _http(self) -> Table:
+        table = _table(
+            "Over HTTP, acceptance forced at random",
+            ("model", "setting", "requests", "context", "accepted", "tokens/s", "× AR"),
+        )
+        plain = {(s.model, s.concurrency): s.tokens_per_second for s in self.served if s.label == "AR"}
+        for served in self.served:
+            autoregressive = plain.get((served.model, served.concurrency))
+            table.add_row(
+                served.model,
+                served.label,
+                str(served.concurrency),
+                str(served.context),
+                "" if served.label == "AR" else f"{served.acceptance:.0%}",
+                f"{served.tokens_per_second:.0f}",
+                _times(served.tokens_per_second / autoregressive if autoregressive else None),
             )
         return table
 

@@ -6,9 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from bench.gpu.figures import Run
 from bench.gpu.rig import PAGE, SLACK, Rig
 from bench.gpu.timing import Budget, synchronize
@@ -18,7 +15,7 @@ from engine.params import SamplingParams
 from engine.policy.fixed import FixedPolicy
 from engine.resident.loop import ResidentLoop, Step
 from engine.resident.shapes import resident_shape
-from engine.resident.step import Accepts
+from engine.resident.synthetic import accept_at_random
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
 from engine.stats import StatsRecorder
@@ -44,17 +41,6 @@ class Setting:
         if self.groups in (0, self.k):
             return f"k={self.k} {'full' if self.groups else 'none'}"
         return f"k={self.k} {self.groups} groups"
-
-
-def accept_at_random(rate: float) -> Accepts:
-    """Each draft after an accepted one is accepted with probability `rate`, whatever the model says."""
-
-    def accepts(candidates: Tensor, sampled: Tensor) -> Tensor:
-        drafts = candidates[:, 1:]
-        agrees = (torch.rand(drafts.shape, device=drafts.device) < rate) & (drafts >= 0)
-        return agrees.long().cumprod(1).sum(1) + 1
-
-    return accepts
 
 
 def run_loop(

@@ -37,14 +37,14 @@ QWEN3_8B = ModelConfig(
 )
 TINY = ModelConfig(
     architecture="Qwen3ForCausalLM",
-    vocab_size=64,
+    vocab_size=1024,
     hidden_size=32,
     intermediate_size=64,
     num_layers=2,
     num_heads=4,
     num_kv_heads=2,
     head_dim=8,
-    max_position_embeddings=512,
+    max_position_embeddings=1024,
     qk_norm=True,
     tie_embeddings=True,
     draft=DraftConfig(mask_token_id=2, draft_length=4),

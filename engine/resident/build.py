@@ -16,6 +16,8 @@ from engine.resident.sampling import Draw, ResidentSampler
 from engine.resident.shapes import bucket
 from engine.resident.state import ResidentState
 from engine.resident.step import ResidentStep
+from engine.resident.synthetic import accept_at_random
+from engine.resident.verify import accepted_lengths
 from engine.sampling.noise import GumbelNoise
 from engine.setup import Parts
 from engine.stats import StatsRecorder
@@ -48,7 +50,10 @@ def make_step(parts: Parts) -> ResidentStep:
     vocab, draft = parts.model_config.vocab_size, parts.model_config.draft
     sampler = ResidentSampler(GumbelNoise(vocab, parts.device), parts.triton)
     attention = _attention(parts.runner.attention.storage, parts.triton)
-    return ResidentStep(parts.runner.model, attention, sampler, None if draft is None else draft.mask_token_id)
+    rate = parts.config.synthetic_acceptance
+    accepts = accepted_lengths if rate is None else accept_at_random(rate)
+    mask_token_id = None if draft is None else draft.mask_token_id
+    return ResidentStep(parts.runner.model, attention, sampler, mask_token_id, accepts)
 
 
 def _step(parts: Parts, state: ResidentState) -> tuple[Step, int]:

@@ -11,10 +11,11 @@ import torch
 from bench.gpu.__main__ import main
 from bench.gpu.rig import Rig
 from bench.gpu.roofline import Ceilings, step_work
-from bench.gpu.running import Setting, accept_at_random, run_loop
+from bench.gpu.running import Setting, run_loop
 from bench.gpu.shapes import MODELS, QWEN3_8B, QWEN25_1_5B, TINY
 from bench.gpu.steps import cases
 from bench.gpu.timing import Budget, seconds_of
+from engine.resident.synthetic import accept_at_random
 from engine.window import WindowShape
 from models.decoder import Decoder
 
