@@ -56,9 +56,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--decoding must be auto, tidar or ar, not {self.decoding!r}.")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise EngineError(f"--gpu-memory-utilization must lie in (0, 1], not {self.gpu_memory_utilization:g}.")
-        if self.synthetic_acceptance is not None and not (
-            0 <= self.synthetic_acceptance <= 1 and self.async_scheduling
-        ):
+        rate = self.synthetic_acceptance
+        if rate is not None and not (0 <= rate <= 1 and self.async_scheduling):
             raise EngineError("Synthetic acceptance must lie in [0, 1] and needs --async-scheduling.")
         if self.attention_backend not in ("auto", "torch", "triton"):
             raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")

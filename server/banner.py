@@ -30,7 +30,11 @@ def _rows(settings: ServerSettings, config: EngineConfig, ready: Ready, address:
         ("model", f"{settings.model_names[0]}, {_size(ready.weight_bytes)}"),
         ("folder", config.model),
         ("decoding", f"{ready.decoding}{drafting}"),
-        *([("accepts", "at random, for measuring: NOT the model's output")] if config.synthetic_acceptance else []),
+        *(
+            [("accepts", "at random, for measuring: NOT the model's output")]
+            if config.synthetic_acceptance is not None
+            else []
+        ),
         ("runs on", f"{ready.device}, {ready.dtype}"),
         ("context", f"{ready.max_model_len} tokens"),
         ("KV cache", pages),

@@ -57,7 +57,7 @@ def measure_http(
     budget: Budget,
 ) -> list[Served]:
     """One server per setting and rate; each concurrency sends as many requests as it has in flight."""
-    results = []
+    results: list[Served] = []
     for setting in settings:
         for rate in rates if setting.k > 1 else rates[:1]:
             if budget.spent:

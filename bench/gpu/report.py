@@ -51,13 +51,8 @@ class Report:
         console.print(", ".join(f"{name} {value}" for name, value in self.facts.items()))
         bandwidth, flops = self.ceilings.bandwidth / 1e9, self.ceilings.flops / 1e12
         console.print(f"copies at {bandwidth:.0f} GB/s (read and written), products at {flops:.1f} TFLOP/s")
-        for table in (
-            self._steps(),
-            self._runs("Gap between steps", self.gaps),
-            self._forced(),
-            self._http(),
-            self._peers(),
-        ):
+        gaps = self._runs("Gap between steps", self.gaps)
+        for table in (self._steps(), gaps, self._forced(), self._http(), self._peers()):
             if table.row_count:
                 console.print(table)
         for failure in self.failed:
@@ -109,10 +104,8 @@ class Report:
         return table
 
     def _http(self) -> Table:
-        table = _table(
-            "Over HTTP, acceptance forced at random",
-            ("model", "setting", "requests", "context", "accepted", "tokens/s", "× AR"),
-        )
+        columns = ("model", "setting", "requests", "context", "accepted", "tokens/s", "× AR")
+        table = _table("Over HTTP, acceptance forced at random", columns)
         plain = {(s.model, s.concurrency): s.tokens_per_second for s in self.served if s.label == "AR"}
         for served in self.served:
             autoregressive = plain.get((served.model, served.concurrency))

@@ -121,8 +121,9 @@ def test_without_a_gpu_it_says_so_and_measures_nothing(tmp_path: Path, capsys: p
     assert not (tmp_path / "x.json").exists()
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_every_figure_and_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--json", str(tmp_path / "x.json"), "--device", "cpu", "--tiny", "--seconds", "30"]) == 0
+    assert main(["--json", str(tmp_path / "x.json"), "--device", "cpu", "--tiny", "--seconds", "60"]) == 0
     found = json.loads((tmp_path / "x.json").read_text())
     assert "not how fast" in found["machine"]["note"]
     assert found["failed"] == []
@@ -130,4 +131,5 @@ def test_a_tiny_run_writes_every_figure_and_says_what_it_is(tmp_path: Path, caps
     for step in found["steps"]:
         assert step["ratio_to_floor"] == pytest.approx(step["eager"] / step["floor"])
     assert found["host_gaps"] and found["forced_acceptance"] and found["transformers"]
+    assert {served["label"] for served in found["http"]} == {"AR", "k=4 full"}
     assert "Step times" in capsys.readouterr().out

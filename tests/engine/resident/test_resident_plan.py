@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from engine.config import EngineConfig
+from engine.errors import EngineError
 from engine.resident.plan import GRAPH_ROWS, graph_steps, policy_lengths, uses_graphs, uses_resident
 from engine.resident.shapes import BUCKETS, resident_shape
 from engine.strategies.base import DraftChoice
@@ -59,3 +60,12 @@ def test_the_loop_is_on_by_itself_on_a_gpu_and_graphs_can_be_refused() -> None:
     assert not uses_graphs(config(async_scheduling=False), gpu, triton=True)
     assert not uses_graphs(config(async_scheduling=True), cpu, triton=True)
     assert not uses_graphs(config(), gpu, triton=False)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"synthetic_acceptance": 0.5}, {"synthetic_acceptance": 2.0, "async_scheduling": True}]
+)
+def test_synthetic_acceptance_is_a_rate_and_the_resident_loops_alone(settings: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="Synthetic acceptance"):
+        config(**settings).check()
+    config(synthetic_acceptance=0.5, async_scheduling=True).check()
