@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
+from bench.forced import ForcedDrafts
 from engine import LLM, SamplingParams
 from engine.messages import Submit
 
@@ -41,7 +42,13 @@ class Measurement:
         return rows, median(self.steps[rows])
 
 
-def run_once(llm: LLM, prompts: list[list[int]], params: list[SamplingParams], into: Measurement) -> None:
+def run_once(
+    llm: LLM,
+    prompts: list[list[int]],
+    params: list[SamplingParams],
+    into: Measurement,
+    forced: ForcedDrafts | None = None,
+) -> None:
     """Complete all prompts with at most `concurrency` in flight; timed from the first submission to the last token."""
     engine = llm.engine
     before = engine.stats()
@@ -56,6 +63,8 @@ def run_once(llm: LLM, prompts: list[list[int]], params: list[SamplingParams], i
             i = queue.pop()
             engine.submit(Submit(request_id=str(i), prompt_token_ids=prompts[i], params=params[i]))
             active += 1
+        if forced is not None:
+            forced.apply(engine)
         step_started = time.perf_counter()
         published = engine.step()
         into.steps[engine.recorder.last_rows].append(time.perf_counter() - step_started)
@@ -80,13 +89,16 @@ def measure(
     concurrency: int,
     repetitions: int,
     progress: Callable[[str], None],
+    forced_acceptance: float | None = None,
 ) -> list[Measurement]:
     """All engines in turn (A B C, A B C, …), so that a machine whose speed drifts is fair to each; one warm-up round.
 
     The warm-up uses other prompts than the counted rounds, and prefix caching is expected to be off, so that no
-    round finds its prompts computed.
+    round finds its prompts computed. With `forced_acceptance`, drafts are right with that probability against the
+    first engine's answers.
     """
     results = {name: Measurement(name, concurrency) for name in engines}
+    first = next(iter(results.values()))
     for round_number in range(repetitions + 1):
         for name, llm in engines.items():
             progress(f"{name}, concurrency {concurrency}, round {round_number} of {repetitions}")
@@ -95,7 +107,10 @@ def measure(
                 warm_up = [prompt[::-1] for prompt in prompts[:count]]
                 run_once(llm, warm_up, params[:count], Measurement(name, concurrency))
             else:
-                run_once(llm, prompts, params, results[name])
+                forced = None
+                if forced_acceptance is not None and results[name] is not first:
+                    forced = ForcedDrafts(forced_acceptance, first.outputs, llm.engine.ready().vocab_size)
+                run_once(llm, prompts, params, results[name], forced)
     return list(results.values())
 
 

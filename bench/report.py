@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -70,7 +71,7 @@ def write_json(path: Path, settings: dict[str, Any], measurements: list[Measurem
     document = {
         "machine": {
             "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
+            "cores": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),
             "torch": version("torch"),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),

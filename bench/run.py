@@ -33,6 +33,7 @@ class BenchOptions:
     peers: tuple[str, ...] = ()
     json: str | None = None
     threads: int | None = field(default=None)
+    forced_acceptance: float | None = None
 
 
 def run_benchmark(options: BenchOptions, console: Console | None = None) -> list[Measurement]:
@@ -44,10 +45,14 @@ def run_benchmark(options: BenchOptions, console: Console | None = None) -> list
     measurements: list[Measurement] = []
     with console.status("") as status:
         for concurrency in options.concurrency:
-            measurements += measure(engines, prompts, params, concurrency, options.repetitions, status.update)
+            measurements += measure(
+                engines, prompts, params, concurrency, options.repetitions, status.update, options.forced_acceptance
+            )
         peer = _peers(options, prompts) if options.peers else {}
     noun = "greedy" if options.temperature == 0 else f"T={options.temperature:g}, top-p {options.top_p:g}"
     title = f"{options.num_prompts} prompts × {options.max_tokens} tokens, {noun}, median of {options.repetitions}"
+    if options.forced_acceptance is not None:
+        title += f", drafts forced to acceptance {options.forced_acceptance:g}"
     print_table(title, measurements, peer)
     if options.json:
         write_json(Path(options.json), asdict(options), measurements, peer)
@@ -61,6 +66,8 @@ def _engines(options: BenchOptions) -> dict[str, LLM]:
         "device": options.device,
         "threads": options.threads,
         "enable_prefix_caching": False,
+        # forced drafts are put in from outside between two steps
+        "async_scheduling": None if options.forced_acceptance is None else False,
     }
     return {setting.name: setting.load(options.model, common) for setting in standard_settings(options.draft_length)}
 
@@ -88,5 +95,5 @@ def _peers(options: BenchOptions, prompts: list[list[int]]) -> dict[str, float]:
     unknown = set(options.peers) - {"transformers"}
     if unknown:
         raise ValueError(f"--peer {unknown.pop()!r} is not known; transformers is.")
-    rate = transformers_rate(Path(options.model), prompts, options.max_tokens, options.repetitions)
+    rate = transformers_rate(Path(options.model), prompts, options.max_tokens, options.repetitions, options.threads)
     return {"transformers generate": rate}

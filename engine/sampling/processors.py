@@ -11,6 +11,8 @@ from engine.grammar.matcher import Bits
 from engine.params import SamplingParams
 from engine.sampling.row import Row
 
+IntArray = NDArray[np.int64]
+
 
 def needs_processing(params: SamplingParams) -> bool:
     """Whether any of a request's rows may be changed by `process`."""
@@ -25,25 +27,94 @@ def needs_processing(params: SamplingParams) -> bool:
     )
 
 
-def process(logits: Tensor, row: Row) -> None:
-    """Apply the request's penalties, bias and bans to one row's logits [vocab_size], in place.
+def process(logits: Tensor, rows: list[Row]) -> None:
+    """Apply the requests' penalties, bias and bans to their rows' logits [rows, vocab_size], in place.
 
-    The row sees the drafts before it as already said, so a step of several tokens is penalised like several steps.
+    A row sees the drafts before it as already said, so a step of several tokens is penalised like several steps.
     """
-    params = row.sequence.params
-    _penalise(logits, row, params)
-    if params.logit_bias:
-        tokens = torch.tensor(list(params.logit_bias), device=logits.device)
-        logits[tokens] += torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype, device=logits.device)
-    if params.allowed_token_ids is not None:
-        allowed = torch.tensor(params.allowed_token_ids, device=logits.device)
-        kept = logits[allowed]
-        logits.fill_(float("-inf"))
-        logits[allowed] = kept
-    if row.position - row.sequence.prompt_len < params.min_tokens and row.sequence.stop_token_ids:
-        logits[torch.tensor(list(row.sequence.stop_token_ids), device=logits.device)] = float("-inf")
-    if params.bad_words:
-        _ban_bad_words(logits, row, params.bad_words)
+    _penalise_repetition(logits, rows)
+    _penalise_output(logits, rows)
+    _add_bias(logits, rows)
+    for index, row in enumerate(rows):
+        params = row.sequence.params
+        if params.allowed_token_ids is not None:
+            _keep_only(logits[index], params.allowed_token_ids)
+    _hold_back_ends(logits, rows)
+    for index, row in enumerate(rows):
+        if row.sequence.params.bad_words:
+            _ban_bad_words(logits[index], row, row.sequence.params.bad_words)
+
+
+def _penalise_repetition(logits: Tensor, rows: list[Row]) -> None:
+    """Repetition penalty (CTRL, arXiv 1909.05858): what prompt and output hold becomes less likely."""
+    factors = [(i, row.sequence.params.repetition_penalty) for i, row in enumerate(rows)]
+    factors = [(i, factor) for i, factor in factors if factor != 1.0]
+    if not factors:
+        return
+    said = [np.unique(rows[i].context) for i, _ in factors]
+    cells = _cells([i for i, _ in factors], said, logits.device)
+    penalty = _repeated([factor for _, factor in factors], said, logits)
+    scores = logits[cells]
+    logits[cells] = torch.where(scores > 0, scores / penalty, scores * penalty)
+
+
+def _penalise_output(logits: Tensor, rows: list[Row]) -> None:
+    """Presence and frequency penalties on what the output holds."""
+    which = [
+        i
+        for i, row in enumerate(rows)
+        if (row.sequence.params.presence_penalty or row.sequence.params.frequency_penalty)
+        and len(row.context) > row.sequence.prompt_len
+    ]
+    if not which:
+        return
+    counted = [np.unique(rows[i].context[rows[i].sequence.prompt_len :], return_counts=True) for i in which]
+    said = [tokens for tokens, _ in counted]
+    cells = _cells(which, said, logits.device)
+    counts = torch.from_numpy(np.concatenate([counts for _, counts in counted])).to(logits)
+    presence = _repeated([rows[i].sequence.params.presence_penalty for i in which], said, logits)
+    frequency = _repeated([rows[i].sequence.params.frequency_penalty for i in which], said, logits)
+    logits[cells] -= presence + frequency * counts
+
+
+def _add_bias(logits: Tensor, rows: list[Row]) -> None:
+    which = [i for i, row in enumerate(rows) if row.sequence.params.logit_bias]
+    if not which:
+        return
+    biases = [rows[i].sequence.params.logit_bias for i in which]
+    cells = _cells(which, [np.array(list(bias)) for bias in biases], logits.device)
+    values = [value for bias in biases for value in bias.values()]
+    logits[cells] += torch.tensor(values, dtype=logits.dtype, device=logits.device)
+
+
+def _keep_only(logits: Tensor, allowed_token_ids: list[int]) -> None:
+    allowed = torch.tensor(allowed_token_ids, device=logits.device)
+    kept = logits[allowed]
+    logits.fill_(float("-inf"))
+    logits[allowed] = kept
+
+
+def _hold_back_ends(logits: Tensor, rows: list[Row]) -> None:
+    """No stop token before min_tokens."""
+    which = [
+        i
+        for i, row in enumerate(rows)
+        if row.position - row.sequence.prompt_len < row.sequence.params.min_tokens and row.sequence.stop_token_ids
+    ]
+    if which:
+        stops = [np.array(list(rows[i].sequence.stop_token_ids)) for i in which]
+        logits[_cells(which, stops, logits.device)] = float("-inf")
+
+
+def _cells(rows: list[int], tokens: list[IntArray], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Index of logits for these tokens of these rows, in order: int64 [sum of lengths] each."""
+    row_of = np.repeat(rows, [len(each) for each in tokens])
+    return torch.from_numpy(row_of).to(device), torch.from_numpy(np.concatenate(tokens)).to(device)
+
+
+def _repeated(values: list[float], tokens: list[IntArray], like: Tensor) -> Tensor:
+    """Each value as often as its row has tokens."""
+    return torch.from_numpy(np.repeat(values, [len(each) for each in tokens])).to(like)
 
 
 def _ban_bad_words(logits: Tensor, row: Row, bad_words: list[list[int]]) -> None:
@@ -91,15 +162,3 @@ def forbidden_there(packed: NDArray[np.uint8], vocab: int, device: torch.device)
     each_bit = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=device)
     there = torch.from_numpy(packed).to(device)
     return ((there[:, :, None] & each_bit) == 0).flatten(1)[:, :vocab]
-
-
-def _penalise(logits: Tensor, row: Row, params: SamplingParams) -> None:
-    """Repetition penalty (CTRL, arXiv 1909.05858) over prompt and output; presence and frequency over the output."""
-    if params.repetition_penalty != 1.0:
-        said = torch.tensor(row.context, device=logits.device).unique()
-        scores = logits[said]
-        logits[said] = torch.where(scores > 0, scores / params.repetition_penalty, scores * params.repetition_penalty)
-    output = row.context[row.sequence.prompt_len :]
-    if output and (params.presence_penalty or params.frequency_penalty):
-        tokens, counts = torch.tensor(output, device=logits.device).unique(return_counts=True)
-        logits[tokens] -= params.presence_penalty + params.frequency_penalty * counts.to(logits.dtype)

@@ -34,7 +34,7 @@ class Sampler:
         return tokens
 
     def _best(self, logits: Tensor, rows: list[Row]) -> Tensor:
-        """`sample` in torch, int64 [rows]."""
+        """int64 [rows]: the argmax, or NOTHING where a grammar forbids all that is left."""
         scores = self.scores(logits, rows)
         best = scores.argmax(-1)
         if any(row.allowed is not None for row in rows):
@@ -42,11 +42,11 @@ class Sampler:
         return best
 
     def _fused(self, logits: Tensor, rows: list[Row]) -> Tensor:
-        """`sample` in Triton; rows with filters or grammars go the plain way, and which way is a row's own affair."""
+        """`_best` in Triton; rows with a filter or a grammar go the plain way, and which way a row goes is its own."""
         from engine.sampling.kernels.noisy_argmax import noisy_argmax
 
         device = logits.device
-        plain = [i for i, row in enumerate(rows) if row.allowed is not None or has_filter(row.sequence.params)]
+        plain = [i for i, row in enumerate(rows) if has_filter(row.sequence.params) or row.allowed is not None]
         temperatures = torch.tensor([row.sequence.params.temperature for row in rows], device=device)
         seeds = torch.tensor([row.sequence.seed for row in rows], device=device)
         positions = torch.tensor([row.position for row in rows], device=device)
@@ -71,10 +71,14 @@ class Sampler:
     @staticmethod
     def _process(logits: Tensor, rows: list[Row]) -> Tensor:
         changed = [i for i, row in enumerate(rows) if needs_processing(row.sequence.params)]
-        if changed:
+        if len(changed) == len(rows):
             logits = logits.clone()
-            for i in changed:
-                process(logits[i], rows[i])
+            process(logits, rows)
+        elif changed:
+            index = torch.tensor(changed, device=logits.device)
+            some = logits[index]
+            process(some, [rows[i] for i in changed])
+            logits = logits.index_copy(0, index, some)
         return apply_grammars(logits, rows)
 
     def _noisy(self, logits: Tensor, rows: list[Row]) -> Tensor:

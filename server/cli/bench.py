@@ -23,6 +23,10 @@ Repetitions = Annotated[int, typer.Option(help="Runs of each setting; the median
 Prompts = Annotated[str | None, typer.Option(help="File with prompts; built-in held-out ones if left out.")]
 Peer = Annotated[list[str] | None, typer.Option(help="Measure beside it: transformers. May be repeated.")]
 Json = Annotated[str | None, typer.Option("--json", help="Write every figure to this file.")]
+Forced = Annotated[
+    float | None,
+    typer.Option(help="Make drafts right with this probability, as a better drafter's would be.", min=0, max=1),
+]
 Concurrency = Annotated[list[int] | None, typer.Option(help="Requests at once; may be repeated.", min=1)]
 
 
@@ -40,6 +44,7 @@ def latency(
     device: flags.Device = "auto",
     threads: flags.Threads = None,
     peer: Peer = None,
+    forced_acceptance: Forced = None,
     json: Json = None,
 ) -> None:
     """One request at a time."""
@@ -61,6 +66,7 @@ def throughput(
     device: flags.Device = "auto",
     threads: flags.Threads = None,
     peer: Peer = None,
+    forced_acceptance: Forced = None,
     json: Json = None,
 ) -> None:
     """Several requests at once; concurrency 1, 4 and 16 unless others are given."""

@@ -89,9 +89,11 @@ class LiveServer:
         return samples
 
     def engine_pid(self) -> int:
+        """Of the server's children the engine; a process that checks grammars may be another."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        assert len(children) == 1, children
-        return int(children[0])
+        engines = [pid for pid in children if b"engine.process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(engines) == 1, children
+        return int(engines[0])
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         self.process.send_signal(number)

@@ -34,6 +34,7 @@ NAMES = [
     "tidar:cold_steps_total",
     "tidar:chosen_draft_length",
     "tidar:chosen_predrafts",
+    "tidar:expected_tokens_per_second",
     'tidar:request_success_total{finished_reason="stop"}',
     'tidar:request_success_total{finished_reason="length"}',
     'tidar:request_success_total{finished_reason="abort"}',
