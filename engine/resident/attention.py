@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +67,7 @@ class _Gathered:
         return out.transpose(1, 2).flatten(0, 1)
 
 
-@lru_cache(maxsize=256)
+@cache
 def _mask(shape: WindowShape, device: torch.device) -> Tensor:
     """Who sees whom inside the window, bool [rows, rows], kept on the device."""
     return torch.from_numpy(shape.mask().copy()).to(device)

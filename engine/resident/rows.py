@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ def window_rows(
     return torch.cat([clean, masks], 1).flatten(), positions.clamp(max=max_positions - 1).flatten()
 
 
-@lru_cache(maxsize=256)
+@cache
 def offsets(shape: WindowShape, device: torch.device) -> Tensor:
-    """Position of every row relative to the prefix, int64 [shape.rows], kept on the device."""
+    """Position of every row relative to the prefix, int64 [shape.rows]; kept for good, since graphs read it where it lies."""
     return torch.from_numpy(shape.offsets().copy()).to(device)

@@ -16,7 +16,11 @@ class TritonResident(ResidentAttention):
 
     def __init__(self, storage: KVStorage) -> None:
         self._attention = TritonAttention(storage)
+        # kept for good, since graphs read them where they lie
+        self._limits: dict[WindowShape, Tensor] = {}
 
     def prepare(self, table: Tensor, shape: WindowShape, context: int) -> Attention:
         rows = slice(0, len(table) * shape.rows)
-        return self._attention.planned([WindowPlan(rows, shape, table, limits(shape, table.device), context)])
+        if shape not in self._limits:
+            self._limits[shape] = limits(shape, table.device)
+        return self._attention.planned([WindowPlan(rows, shape, table, self._limits[shape], context)])

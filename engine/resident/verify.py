@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -29,8 +29,8 @@ def chosen_rows(shape: WindowShape, accepted: Tensor) -> tuple[Tensor, Tensor]:
     return start.clamp(min=0)[:, None] + masks, start >= 0
 
 
-@lru_cache(maxsize=256)
+@cache
 def _group_starts(shape: WindowShape, device: torch.device) -> Tensor:
-    """Index of the first mask of the group for acceptance lengths 0..k, or -1; kept on the device."""
+    """Index of the first mask of the group for acceptance lengths 0..k, or -1; kept for good, as graphs read it."""
     groups = [shape.group_rows(accepted) for accepted in range(shape.clean + 1)]
     return torch.tensor([-1 if group is None else group.start for group in groups], device=device)

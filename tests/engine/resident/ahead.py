@@ -12,7 +12,7 @@ from tests.engine.workload import prompts
 
 
 def make_resident(folder: Path, **settings: Any) -> Engine:
-    return make_engine(folder, async_scheduling=True, **settings)
+    return make_engine(folder, **{"async_scheduling": True, **settings})
 
 
 def simple_workload(count: int) -> list[Submit]:

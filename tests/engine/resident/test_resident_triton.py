@@ -39,7 +39,7 @@ def test_the_tokens_are_those_of_the_plain_loop_on_torch(learned: Path, k: int, 
 @pytest.mark.parametrize(("k", "predrafts"), [(1, "none"), (4, "full"), (8, "3"), (8, "none"), (8, "auto")])
 def test_graphs_say_what_the_same_steps_say_without_them(learned: Path, k: int, predrafts: str) -> None:
     settings = {**SETTINGS, "device": "cuda", "draft_length": k, "predrafts": predrafts, "max_num_seqs": 8}
-    eager = make_engine(learned, enforce_eager=True, **settings)
-    graphed = make_engine(learned, **settings)
+    eager = make_resident(learned, enforce_eager=True, **settings)
+    graphed = make_resident(learned, **settings)
     assert graphed.ready().graph_bytes > 0 == eager.ready().graph_bytes
     assert endings(run(graphed, simple_workload(21))) == endings(run(eager, simple_workload(21)))
