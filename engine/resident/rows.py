@@ -26,5 +26,5 @@ def window_rows(
 
 @cache
 def offsets(shape: WindowShape, device: torch.device) -> Tensor:
-    """Position of every row relative to the prefix, int64 [shape.rows]; kept for good, since graphs read it where it lies."""
+    """Position of every row relative to the prefix, int64 [shape.rows]; kept for good, as graphs read it."""
     return torch.from_numpy(shape.offsets().copy()).to(device)
