@@ -68,3 +68,12 @@ class Served:
     context: int
     acceptance: float
     tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Relative error of a prompt's logits against wider floats; ours should stay within twice that of transformers."""
+
+    model: str
+    ours: float
+    transformers: float

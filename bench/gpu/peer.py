@@ -20,7 +20,7 @@ def measure_transformers(
     budget: Budget,
 ) -> list[PeerTime]:
     """Steps at these (batch, context), on random weights and a random cache."""
-    model = _model(config, device, dtype)
+    model = random_peer(config, device, dtype)
     times = []
     for batch, context in wanted:
         if budget.spent:
@@ -44,7 +44,8 @@ def _step_seconds(
     return seconds_of(lambda: model(input_ids=tokens, past_key_values=cache, use_cache=True).logits.argmax(-1), device)
 
 
-def _model(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Any:
+def random_peer(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Any:
+    """The model of transformers with random weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     raw = config.to_dict()

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from bench.gpu.device import describe, measure_ceilings
+from bench.gpu.fidelity import measure_fidelity
 from bench.gpu.http import measure_http, saved
 from bench.gpu.peer import measure_transformers
 from bench.gpu.report import Report
@@ -94,7 +95,9 @@ class _Bench:
             share = 1 / (len(self.plan.models) - index + 0.4)
             self._on_rig(name, share)
             self._section(f"{name}, transformers", 0.3 * share, partial(self._peer, name))
-        self._section(f"{self.plan.models[0]}, HTTP", 1.0, partial(self._http, self.plan.models[0]))
+        first = self.plan.models[0]
+        self._section(f"{first}, rounding", 0.5, partial(self._fidelity, first))
+        self._section(f"{first}, HTTP", 1.0, partial(self._http, first))
 
     def _on_rig(self, name: str, share: float) -> None:
         plan = self.plan
@@ -140,6 +143,10 @@ class _Bench:
             self.report.served += measure_http(
                 name, folder, self.device, *wanted, plan.served_context, plan.served_tokens, self.budget
             )
+
+    def _fidelity(self, name: str) -> None:
+        found = measure_fidelity(name, MODELS[name], self.device, self.plan.dtype)
+        self.report.fidelity.append(found)
 
     def _peer(self, name: str) -> None:
         wanted = [(batch, self.plan.contexts[0]) for batch in self.plan.run_batches]

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.gpu.figures import PeerTime, Run, Served, StepTime
+from bench.gpu.figures import Fidelity, PeerTime, Run, Served, StepTime
 from bench.gpu.roofline import Ceilings
 
 
@@ -27,6 +27,7 @@ class Report:
     forced: list[Run] = field(default_factory=list)
     served: list[Served] = field(default_factory=list)
     peers: list[PeerTime] = field(default_factory=list)
+    fidelity: list[Fidelity] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -42,6 +43,7 @@ class Report:
             "forced_acceptance": [asdict(run) for run in self.forced],
             "http": [asdict(served) for served in self.served],
             "transformers": [asdict(peer) for peer in self.peers],
+            "fidelity": [asdict(fidelity) for fidelity in self.fidelity],
             "left_out": self.left_out,
             "failed": self.failed,
         }
@@ -55,6 +57,9 @@ class Report:
         for table in (self._steps(), gaps, self._forced(), self._http(), self._peers()):
             if table.row_count:
                 console.print(table)
+        for found in self.fidelity:
+            ours, theirs = f"{found.ours:.1e}", f"{found.transformers:.1e}"
+            console.print(f"{found.model}: error of a prompt's logits {ours}, of transformers {theirs}")
         for failure in self.failed:
             console.print(f"[red]{failure}[/red]")
         if self.left_out:

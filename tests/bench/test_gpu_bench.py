@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench.gpu.__main__ import main
+from bench.gpu.fidelity import measure_fidelity
 from bench.gpu.rig import Rig
 from bench.gpu.roofline import Ceilings, step_work
 from bench.gpu.running import Setting, run_loop
@@ -112,6 +113,12 @@ def test_the_loop_commits_what_the_forced_rate_promises() -> None:
     assert run_loop("tiny", rig, Setting(1, 0), 1, 32, None, None).tokens_per_forward == pytest.approx(1.0)
 
 
+def test_the_logits_of_a_prompt_are_those_of_transformers_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    found = measure_fidelity("tiny", TINY, CPU, torch.float32)
+    assert 0 < found.ours < 2 * found.transformers < 1e-5
+
+
 def test_without_a_gpu_it_says_so_and_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not torch.cuda.is_available():
         assert main(["--json", str(tmp_path / "x.json")]) == 2
@@ -130,6 +137,6 @@ def test_a_tiny_run_writes_every_figure_and_says_what_it_is(tmp_path: Path, caps
     assert {step["label"] for step in found["steps"]} >= {"AR", "k=4 full"}
     for step in found["steps"]:
         assert step["ratio_to_floor"] == pytest.approx(step["eager"] / step["floor"])
-    assert found["host_gaps"] and found["forced_acceptance"] and found["transformers"]
+    assert found["fidelity"] and found["host_gaps"] and found["forced_acceptance"] and found["transformers"]
     assert {served["label"] for served in found["http"]} == {"AR", "k=4 full"}
     assert "Step times" in capsys.readouterr().out
