@@ -66,6 +66,8 @@ def _engines(options: BenchOptions) -> dict[str, LLM]:
         "device": options.device,
         "threads": options.threads,
         "enable_prefix_caching": False,
+        # forced drafts are put in from outside between two steps
+        "async_scheduling": None if options.forced_acceptance is None else False,
     }
     return {setting.name: setting.load(options.model, common) for setting in standard_settings(options.draft_length)}
 

@@ -16,6 +16,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine process is started with; lengths in tokens.
 
     `predrafts` is how many pre-draft groups a window carries: "auto", "full", "none" or a number.
+    `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
+    device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
+    `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to 256 MiB on a CPU and, on a GPU, to what is left of `gpu_memory_utilization` of its memory.
     """
@@ -38,6 +41,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
+    async_scheduling: bool | None = None
+    enforce_eager: bool = False
+    synthetic_acceptance: float | None = None
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""
@@ -50,6 +56,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--decoding must be auto, tidar or ar, not {self.decoding!r}.")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise EngineError(f"--gpu-memory-utilization must lie in (0, 1], not {self.gpu_memory_utilization:g}.")
+        rate = self.synthetic_acceptance
+        if rate is not None and not (0 <= rate <= 1 and self.async_scheduling):
+            raise EngineError("Synthetic acceptance must lie in [0, 1] and needs --async-scheduling.")
         if self.attention_backend not in ("auto", "torch", "triton"):
             raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():

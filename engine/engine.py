@@ -7,16 +7,18 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor
 
 from engine.config import EngineConfig
-from engine.errors import RequestError
+from engine.errors import NAN_MESSAGE, RequestError
 from engine.grammar.drafting import BoundDrafts, bind_drafts
 from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
 from engine.messages import EngineStats, Output, Ready, Submit
 from engine.policy.base import Load
+from engine.resident.build import make_loop
 from engine.sampling.logprobs import token_logprobs
 from engine.sampling.row import Row
 from engine.sampling.sampler import Sampler
@@ -26,9 +28,6 @@ from engine.stats import StatsRecorder
 from engine.strategies.base import Resolution
 from engine.window import Window
 
-NAN_MESSAGE = (
-    "The model gave logits that are not numbers for this request; its weights or the prompt's cache are damaged."
-)
 #: how long a step that has nothing else to do waits for a grammar, in seconds
 GRAMMAR_SECONDS = 0.01
 
@@ -57,13 +56,15 @@ class Engine:
         self._sequences: dict[str, Sequence] = {}
         self._finished: list[Sequence] = []
         self._submitted = 0
+        self.resident = make_loop(self._parts, self.recorder)
 
     def ready(self) -> Ready:
-        return self._parts.ready
+        graphs = 0 if self.resident is None else self.resident.graph_bytes
+        return msgspec.structs.replace(self._parts.ready, graph_bytes=graphs)
 
     @property
     def has_work(self) -> bool:
-        return bool(self._sequences or self._finished)
+        return bool(self._sequences or self._finished or (self.resident is not None and self.resident.busy))
 
     def submit(self, request: Submit) -> None:
         """Queue one request. Raises RequestError where it can never be served."""
@@ -83,8 +84,11 @@ class Engine:
                 self._finish(sequence)
 
     def step(self) -> list[Output]:
-        """One forward over every sequence that can take part, and what it published."""
+        """One forward over every sequence that can take part, and what it published (by the forward before it, where
+        the resident loop runs ahead)."""
         self._take_compiled()
+        if self.resident is not None and (landed := self.resident.step()) is not None:
+            return self._publish(landed)
         started = time.perf_counter()
         load = self.scheduler.load()
         choice = self.policy.choose(load, self.config.max_num_batched_tokens)
@@ -269,6 +273,8 @@ class Engine:
 
     def _finish(self, sequence: Sequence) -> None:
         del self._sequences[sequence.request_id]
+        if self.resident is not None:
+            self.resident.keep_pages(sequence)
         if not self.grammars.withdraw(sequence):
             self.scheduler.remove(sequence)
         self._finished.append(sequence)

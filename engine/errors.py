@@ -11,3 +11,9 @@ class RequestError(ValueError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+#: of a request whose rows hold what is no number
+NAN_MESSAGE = (
+    "The model gave logits that are not numbers for this request; its weights or the prompt's cache are damaged."
+)

@@ -9,10 +9,14 @@ import torch
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
+from engine.resident.plan import GRAPH_ROWS, graph_steps, uses_graphs
 from models.config import ModelConfig
 
 #: for pages on a CPU, where memory is shared with everything else
 CPU_BYTES = 256 * 2**20
+
+#: assumed of one graph's nodes over all layers; not measured yet
+GRAPH_BYTES = 8 * 2**20
 
 KV_FLAG = "--kv-cache-memory-bytes"
 
@@ -28,7 +32,10 @@ def kv_cache_budget(config: EngineConfig, model: ModelConfig, dtype: torch.dtype
         return CPU_BYTES
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
-    return left_for_pages(config.gpu_memory_utilization, free, total, forward_bytes(config, model, dtype))
+    needed = forward_bytes(config, model, dtype)
+    if uses_graphs(config, device, triton=True):
+        needed += graph_bytes(model, dtype, len(graph_steps(config)))
+    return left_for_pages(config.gpu_memory_utilization, free, total, needed)
 
 
 def limiting_flag(config: EngineConfig, device: torch.device) -> str:
@@ -65,8 +72,18 @@ def forward_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) 
     """
     rows = config.max_num_batched_tokens
     chosen = min(rows, config.max_num_seqs * 2 * (config.draft_length or 1))
-    layer = 4 * model.hidden_size + 2 * (model.query_size + model.kv_size) + 3 * model.intermediate_size
-    return rows * layer * dtype.itemsize + 3 * chosen * model.vocab_size * torch.float32.itemsize
+    return rows * _layer_width(model) * dtype.itemsize + 3 * chosen * model.vocab_size * torch.float32.itemsize
+
+
+def graph_bytes(model: ModelConfig, dtype: torch.dtype, graphs: int) -> int:
+    """What CUDA graphs hold: the tensors of the largest, which the others share, and each one's own nodes."""
+    logits = 2 * GRAPH_ROWS * model.vocab_size * torch.float32.itemsize
+    return graphs * GRAPH_BYTES + GRAPH_ROWS * _layer_width(model) * dtype.itemsize + logits
+
+
+def _layer_width(model: ModelConfig) -> int:
+    """Numbers per row that one layer holds at once."""
+    return 4 * model.hidden_size + 2 * (model.query_size + model.kv_size) + 3 * model.intermediate_size
 
 
 def _gib(size: int) -> str:

@@ -123,7 +123,9 @@ class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     page_size: int
     weight_bytes: int
     kv_cache_bytes: int
+    forward_bytes: int
     load_seconds: float
+    graph_bytes: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

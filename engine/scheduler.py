@@ -66,7 +66,7 @@ class Scheduler:
             sequence = self.running[position]
             later = len(self.running) - position - 1
             window = self.strategy.plan(sequence, choice, self._share(sequence, budget, later))
-            if self._reserve(sequence, window):
+            if self.reserve(sequence, sequence.prefix_len + window.shape.clean):
                 windows.append(window)
                 budget -= window.shape.rows
                 position += 1
@@ -89,6 +89,16 @@ class Scheduler:
             sequence.page_hashes.append(digest)
             self.pool.register(sequence.pages[page], digest)
 
+    def reserve(self, sequence: Sequence, tokens: int) -> bool:
+        """Pages for so many tokens; False, and nothing taken, where the pool has too few."""
+        missing = self.pool.pages_for(tokens) - len(sequence.pages)
+        if missing > 0:
+            pages = self.pool.allocate(missing)
+            if pages is None:
+                return False
+            sequence.pages += pages
+        return True
+
     @staticmethod
     def _share(sequence: Sequence, budget: int, later: int) -> int:
         """Rows this sequence may take: a decode at most its equal share, so that nobody after it starves."""
@@ -103,7 +113,7 @@ class Scheduler:
             if not self._load(sequence):
                 break
             window = self.strategy.plan(sequence, choice, budget)
-            if not self._reserve(sequence, window):
+            if not self.reserve(sequence, sequence.prefix_len + window.shape.clean):
                 self._release(sequence)
                 break
             del self.waiting[0]
@@ -132,16 +142,6 @@ class Scheduler:
         self.prefix_hits += sequence.prefix_len
         if not sequence.preemptions:
             sequence.cached_tokens = sequence.prefix_len
-        return True
-
-    def _reserve(self, sequence: Sequence, window: Window) -> bool:
-        """Pages for every clean row of the window."""
-        missing = self.pool.pages_for(sequence.prefix_len + window.shape.clean) - len(sequence.pages)
-        if missing > 0:
-            pages = self.pool.allocate(missing)
-            if pages is None:
-                return False
-            sequence.pages += pages
         return True
 
     def _preempt(self, sequence: Sequence) -> None:

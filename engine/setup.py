@@ -16,12 +16,13 @@ from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.grammar.compiler import GrammarCompiler
-from engine.memory import explained, kv_cache_budget, limiting_flag
+from engine.memory import explained, forward_bytes, kv_cache_budget, limiting_flag
 from engine.messages import Ready
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
 from engine.policy.fixed import FixedPolicy
 from engine.policy.probe import measure_step_cost
+from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
@@ -98,10 +99,11 @@ def build(config: EngineConfig) -> Parts:
         page_size=config.page_size,
         weight_bytes=weight_bytes,
         kv_cache_bytes=storage.num_bytes,
+        forward_bytes=forward_bytes(config, model_config, dtype),
         load_seconds=0.0,
     )
     with explained("running the first forwards", "lower --gpu-memory-utilization or --max-num-batched-tokens"):
-        policy = _policy(config, runner)
+        policy = _policy(config, runner, uses_graphs(config, device, triton))
     grammars = GrammarCompiler(folder, ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
     ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
@@ -174,12 +176,12 @@ def _storage(
     return KVStorage(model, num_pages, config.page_size, config.max_num_batched_tokens, dtype, device), num_pages
 
 
-def _policy(config: EngineConfig, runner: Runner) -> Policy:
+def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
     k = config.draft_length or 1
     if config.decoding == "ar":
         return FixedPolicy(1, 0)
     if config.predrafts == "auto":
-        lengths = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if n < k] + [k]
-        return AutoPolicy(lengths, measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0))
+        cost = measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0)
+        return AutoPolicy(policy_lengths(k, graphs), cost)
     groups = {"full": k, "none": 0}.get(config.predrafts)
     return FixedPolicy(k, int(config.predrafts) if groups is None else groups)

@@ -30,12 +30,31 @@ def _rows(settings: ServerSettings, config: EngineConfig, ready: Ready, address:
         ("model", f"{settings.model_names[0]}, {_size(ready.weight_bytes)}"),
         ("folder", config.model),
         ("decoding", f"{ready.decoding}{drafting}"),
+        *(
+            [("accepts", "at random, for measuring: NOT the model's output")]
+            if config.synthetic_acceptance is not None
+            else []
+        ),
         ("runs on", f"{ready.device}, {ready.dtype}"),
         ("context", f"{ready.max_model_len} tokens"),
         ("KV cache", pages),
+        *_memory(ready),
         ("API keys", f"{len(settings.api_keys)}" if settings.api_keys else "none: open to whoever can connect"),
         ("listens at", address),
     ]
+
+
+def _memory(ready: Ready) -> list[tuple[str, str]]:
+    """What went where on a GPU; what a forward needs is an estimate."""
+    if not ready.device.startswith("cuda"):
+        return []
+    parts = {
+        "weights": ready.weight_bytes,
+        "KV pages": ready.kv_cache_bytes,
+        "CUDA graphs": ready.graph_bytes,
+        "forwards, kept free": ready.forward_bytes,
+    }
+    return [("memory", ", ".join(f"{_size(size)} {name}" for name, size in parts.items() if size))]
 
 
 def _size(count: int) -> str:

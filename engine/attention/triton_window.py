@@ -52,7 +52,11 @@ class TritonAttention(AttentionBackend):
         self.tiles = tiles or partial(choose_tiles, shared_bytes=shared_bytes(storage.slots.device))
 
     def prepare(self, batch: Batch) -> Attention:
-        return _PreparedAttention(self.storage, [self._plan(group) for group in batch.groups], self.tiles)
+        return self.planned([self._plan(group) for group in batch.groups])
+
+    def planned(self, plans: list[WindowPlan]) -> Attention:
+        """Attention by plans whose tables are on the device; `longest` may be more than any prefix."""
+        return _PreparedAttention(self.storage, plans, self.tiles)
 
     def _plan(self, group: ShapeGroup) -> WindowPlan:
         device = self.storage.slots.device

@@ -12,7 +12,8 @@ class KVStorage:
     """K and V of every layer, [layers, slots, 2, kv_heads, head_dim].
 
     Slot p·page_size + i is token i of page p. Behind the pages lie `scratch_rows` slots where a step puts
-    the K/V of its mask rows: readable within the step, part of no page.
+    the K/V of its mask rows: readable within the step, part of no page. They begin as `scratch_page`, which takes what
+    a resident step writes for nobody.
     """
 
     def __init__(
@@ -25,8 +26,9 @@ class KVStorage:
         device: torch.device,
     ) -> None:
         self.page_size = page_size
-        self.scratch_start = (num_pages + 1) * page_size
-        slots = self.scratch_start + scratch_rows
+        self.scratch_page = num_pages + 1
+        self.scratch_start = self.scratch_page * page_size
+        slots = self.scratch_start + max(scratch_rows, page_size)
         shape = (config.num_layers, slots, 2, config.num_kv_heads, config.head_dim)
         self.slots: Tensor = torch.zeros(shape, dtype=dtype, device=device)
 

@@ -100,6 +100,17 @@ AttentionBackend = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed for requests that bring none.", rich_help_panel=ENGINE)]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads of the engine.", rich_help_panel=ENGINE)]
+AsyncScheduling = Annotated[
+    bool | None,
+    typer.Option(
+        "--async-scheduling/--no-async-scheduling",
+        help="Launch each decode step before the one before it is read; on by itself on a GPU.",
+        rich_help_panel=ENGINE,
+    ),
+]
+EnforceEager = Annotated[
+    bool, typer.Option("--enforce-eager", help="Run a GPU's decode steps without CUDA graphs.", rich_help_panel=ENGINE)
+]
 MaxWaiting = Annotated[
     int, typer.Option("--max-waiting", help="Sequences that may wait; more get a 429.", rich_help_panel=ENGINE)
 ]

@@ -44,6 +44,8 @@ def serve(
     seed: flags.Seed = 0,
     threads: flags.Threads = None,
     max_waiting: flags.MaxWaiting = 1024,
+    async_scheduling: flags.AsyncScheduling = None,
+    enforce_eager: flags.EnforceEager = False,
     api_key: Annotated[
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
@@ -125,6 +127,8 @@ def serve(
         seed=seed,
         threads=threads,
         max_waiting=max_waiting,
+        async_scheduling=async_scheduling,
+        enforce_eager=enforce_eager,
     )
     settings = ServerSettings(
         model_names=model_names(model, served_model_name),

@@ -1,0 +1,99 @@
+"""Sampling with each row's settings in tensors: the same bits as engine.sampling, without a look from the host."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from engine.params import SamplingParams
+from engine.resident.state import RowSettings
+from engine.sampling.filters import has_filter
+from engine.sampling.noise import GumbelNoise
+
+
+class Draw(Enum):
+    """How much work a batch's settings ask for; the most of any of its sequences."""
+
+    GREEDY = 0
+    NOISY = 1
+    #: top-k, top-p or min-p, which look at the whole distribution
+    FILTERED = 2
+
+
+def draw_for(params: list[SamplingParams]) -> Draw:
+    """What this batch needs."""
+    if any(map(has_filter, params)):
+        return Draw.FILTERED
+    return Draw.NOISY if any(p.temperature > 0 for p in params) else Draw.GREEDY
+
+
+class ResidentSampler:
+    """One token per row, for `each` consecutive rows of every sequence.
+
+    With `triton`, as in engine.sampling.sampler, rows without filters come from one kernel that never writes noise.
+    """
+
+    def __init__(self, noise: GumbelNoise, triton: bool = False) -> None:
+        self.noise = noise
+        self.triton = triton
+
+    def sample(self, logits: Tensor, settings: RowSettings, positions: Tensor, draw: Draw) -> Tensor:
+        """int64 [batch, each]: logits [batch · each, vocab], positions int64 [batch, each] of the tokens to choose."""
+        rows = RowSettings(*(_per_row(setting, positions.shape[1]) for setting in settings))
+        places = positions.flatten()
+        if draw is Draw.FILTERED:
+            tokens = self._noisy(logits, rows, places, filters=True)
+            if self.triton:
+                tokens = torch.where(_filtered(rows, logits.shape[-1]), tokens, self._fused(logits, rows, places))
+        elif self.triton:
+            tokens = self._fused(logits, rows, places)
+        elif draw is Draw.NOISY:
+            tokens = self._noisy(logits, rows, places, filters=False)
+        else:
+            tokens = logits.argmax(-1)
+        return tokens.view(positions.shape)
+
+    def _noisy(self, logits: Tensor, rows: RowSettings, positions: Tensor, filters: bool) -> Tensor:
+        """In torch; greedy rows among them take the argmax of their logits."""
+        noisy = rows.temperature > 0
+        scores = logits / torch.where(noisy, rows.temperature, 1.0).to(logits.dtype)[:, None]
+        if filters:
+            scores = _top_k_top_p(scores, rows)
+            floor = scores.amax(-1, keepdim=True) + rows.min_p.to(scores.dtype).log()[:, None]
+            scores = scores.masked_fill(scores < floor, float("-inf"))
+        scores = scores + self.noise(rows.seed, positions, scores.dtype)
+        return torch.where(noisy, scores.argmax(-1), logits.argmax(-1))
+
+    @staticmethod
+    def _fused(logits: Tensor, rows: RowSettings, positions: Tensor) -> Tensor:
+        from engine.sampling.kernels.noisy_argmax import noisy_argmax
+
+        tokens: Tensor = noisy_argmax(logits, rows.temperature.to(torch.float32), rows.seed, positions)
+        return tokens
+
+
+def _per_row(setting: Tensor, each: int) -> Tensor:
+    """[batch] to [batch · each]."""
+    return setting[:, None].expand(-1, each).flatten()
+
+
+def _filtered(rows: RowSettings, vocab: int) -> Tensor:
+    """Twin of engine.sampling.filters.has_filter, bool [rows]."""
+    return (rows.temperature > 0) & ((rows.top_k < vocab) | (rows.top_p < 1.0) | (rows.min_p > 0))
+
+
+def _top_k_top_p(scores: Tensor, rows: RowSettings) -> Tensor:
+    """Twin of engine.sampling.filters: the k best tokens, and of these the smallest set whose probability reaches p."""
+    vocab = scores.shape[-1]
+    ordered = scores.sort(-1, descending=True).values
+    beyond = torch.arange(vocab, device=scores.device) >= rows.top_k[:, None]
+    ordered = ordered.masked_fill(beyond, float("-inf"))
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = (before < rows.top_p.to(scores.dtype)[:, None]) & (ordered > float("-inf"))
+    threshold = ordered.masked_fill(~kept, float("inf")).amin(-1, keepdim=True)
+    # a sum that rounds up to 1 must not cut a row without filters
+    sorts = (rows.top_k < vocab) | (rows.top_p < 1.0)
+    return scores.masked_fill(sorts[:, None] & (scores < threshold), float("-inf"))
