@@ -11,6 +11,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from engine.admission import check_request, stop_tokens
 from engine.config import EngineConfig
 from engine.errors import NAN_MESSAGE, RequestError
 from engine.grammar.drafting import BoundDrafts, bind_drafts
@@ -125,28 +126,11 @@ class Engine:
 
     def _sequence(self, request: Submit) -> Sequence:
         params, ready = request.params, self._parts.ready
-        params.check(ready.vocab_size)
-        prompt = request.prompt_token_ids
-        if not prompt:
-            raise RequestError("The prompt is empty; give at least one token.", "prompt")
-        if min(prompt) < 0 or max(prompt) >= ready.vocab_size:
-            raise RequestError(f"The prompt names a token id outside the vocabulary of {ready.vocab_size}.", "prompt")
-        limit = ready.max_model_len
-        if len(prompt) >= limit:
-            raise RequestError(
-                f"The prompt has {len(prompt)} tokens, but the context of {limit} leaves room for at most {limit - 1}.",
-                "prompt",
-            )
-        if params.max_tokens is not None and len(prompt) + params.max_tokens > limit:
-            raise RequestError(
-                f"The prompt's {len(prompt)} tokens and max_tokens {params.max_tokens} exceed the context of {limit}.",
-                "max_tokens",
-            )
-        max_len = limit if params.max_tokens is None else len(prompt) + params.max_tokens
-        stops = set(params.stop_token_ids) | (set() if params.ignore_eos else set(ready.eos_token_ids))
-        if params.min_tokens and params.allowed_token_ids is not None and stops.issuperset(params.allowed_token_ids):
-            raise RequestError("min_tokens forbids every token that allowed_token_ids leaves.", "min_tokens")
-        return Sequence(request, self._seed(params.seed), max_len, frozenset(stops))
+        check_request(request, ready)
+        max_len = ready.max_model_len
+        if params.max_tokens is not None:
+            max_len = len(request.prompt_token_ids) + params.max_tokens
+        return Sequence(request, self._seed(params.seed), max_len, stop_tokens(params, ready))
 
     def _seed(self, seed: int | None) -> int:
         """A request's own seed as a signed 64-bit number, or the next one of the engine's."""
