@@ -39,7 +39,8 @@ class Sampler:
         if all(row.allowed is None for row in rows):
             return scores.argmax(-1)
         highest, best = scores.max(-1)
-        return best.masked_fill_(highest == float("-inf"), NOTHING)
+        # a row of which nothing is left has become NaN on its way through the softmax
+        return best.masked_fill_(~(highest > float("-inf")), NOTHING)
 
     def _fused(self, logits: Tensor, rows: list[Row]) -> Tensor:
         """`_best` in Triton; rows with a filter or a grammar go the plain way, and which way a row goes is its own."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from engine.params import SamplingParams
 from engine.sampling.row import Row
-from engine.sampling.sampler import Sampler
+from engine.sampling.sampler import NOTHING, Sampler
 from tests.engine.sampling.enumerate import processed, sequence_of
 from tests.engine.workload import SETTINGS
 
@@ -98,3 +99,12 @@ def test_the_given_logits_are_left_alone() -> None:
 
 def _without_lengths(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != "stop_token_ids"}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_where_a_grammar_and_the_bans_leave_nothing_no_token_is_said(temperature: float) -> None:
+    nothing_left = row(temperature=temperature, allowed_token_ids=[9])
+    nothing_left.allowed = np.array([1 << 3, 0], np.int32)
+    free = row(temperature=temperature, allowed_token_ids=[9])
+    free.allowed = np.array([1 << 9, 0], np.int32)
+    assert SAMPLER.sample(logits(2), [nothing_left, free]) == [NOTHING, 9]
