@@ -28,6 +28,17 @@ class BoundDrafts:
             self.drafts = self.drafts[: self.checked]
         return self.first + self.checked if self.checked < len(self.drafts) else None
 
+    def after_redraw(self, row: int) -> int | None:
+        """`next_forbidden`, but a row that was just drawn anew and is still forbidden ends the drafts.
+
+        The bits of a place may allow what the matcher then refuses, and the noise would draw it for ever.
+        """
+        forbidden = self.next_forbidden()
+        if forbidden != row:
+            return forbidden
+        self.drafts = self.drafts[: self.checked]
+        return None
+
 
 def bind_drafts(bound: list[BoundDrafts], redraw: Redraw) -> None:
     """Redraw what is forbidden, all sequences' next ones together; drafts end where nothing is allowed."""
@@ -39,6 +50,6 @@ def bind_drafts(bound: list[BoundDrafts], redraw: Redraw) -> None:
                 drafts.drafts = drafts.drafts[: drafts.checked]
             else:
                 drafts.drafts[drafts.checked] = token
-        pending = [(drafts, row) for drafts, _ in pending if (row := drafts.next_forbidden()) is not None]
+        pending = [(drafts, row) for drafts, before in pending if (row := drafts.after_redraw(before)) is not None]
     for drafts in bound:
         drafts.matcher.take_back()

@@ -11,6 +11,7 @@ import torch
 
 from engine.errors import RequestError
 from engine.grammar.compiler import KEPT, GrammarCompiler
+from engine.grammar.drafting import BoundDrafts, bind_drafts
 from engine.grammar.matcher import Bits, Matcher
 from engine.params import Grammar
 from engine.sampling.processors import forbidden_here, forbidden_there
@@ -255,3 +256,16 @@ def test_a_draft_that_meets_a_limit_harms_nothing(compiler: GrammarCompiler) -> 
     letters.take_back()
     assert (letters.allowed() == before).all()
     assert letters.failure is None
+
+
+def test_drafts_end_where_even_a_new_draw_is_refused(compiler: GrammarCompiler) -> None:
+    """Else a place whose bits allow what the matcher refuses would be drawn for ever."""
+    drafts = BoundDrafts(matcher(compiler, Grammar("choice", '["abc"]')), 5, [token("a"), token("1"), token("c")])
+    asked: list[int] = []
+
+    def stubborn(rows: list[int], allowed: list[Bits]) -> list[int]:
+        asked.extend(rows)
+        return [token("1")] * len(rows)
+
+    bind_drafts([drafts], stubborn)
+    assert (drafts.drafts, asked) == ([token("a")], [6])
