@@ -20,14 +20,6 @@ class HermesParser(MarkedParser):
     example = '<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>'
     arguments_optional = True
 
-    def _before(self, char: str) -> None:
-        if char == "{":
-            self._enter_object(char)
-        elif char in SPACES:
-            self._undecided.append(char)
-        else:
-            self._fail(char)
-
     def _between(self, char: str) -> None:
         """Up to the closing tag; a model that forgets it may go on."""
         tag = ("".join(self._undecided) + char).lstrip(SPACES)

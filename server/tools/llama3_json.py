@@ -20,14 +20,6 @@ class Llama3JsonParser(MarkedParser):
     example = '{"name": ..., "parameters": {...}}'
     beginnings = "{"
 
-    def _before(self, char: str) -> None:
-        if char == "{":
-            self._enter_object(char)
-        elif char in SPACES:
-            self._undecided.append(char)
-        else:
-            self._fail(char)
-
     def _between(self, char: str) -> None:
         if char == "{":
             self._enter_object(char)

@@ -89,9 +89,14 @@ class MarkedParser(ToolParser):
 
     # Inside
 
-    @abstractmethod
     def _before(self, char: str) -> None:
-        """Between what opens a call and the call itself."""
+        """Between what opens a call and the call itself: white space, then the object."""
+        if char == "{":
+            self._enter_object(char)
+        elif char in SPACES:
+            self._undecided.append(char)
+        else:
+            self._fail(char)
 
     @abstractmethod
     def _between(self, char: str) -> None:

@@ -45,12 +45,7 @@ class MistralParser(MarkedParser):
             self._state(char)
 
     def _in_array(self, char: str) -> None:
-        if char == "{":
-            self._enter_object(char)
-        elif char in SPACES:
-            self._undecided.append(char)
-        else:
-            self._fail(char)
+        super()._before(char)
 
     def _in_head(self, char: str) -> None:
         """The name, up to the brace."""
