@@ -82,7 +82,7 @@ def _run(concurrency: list[int], given: dict[str, Any]) -> None:
     try:
         run_benchmark(
             BenchOptions(
-                model=str(model_path(given["model"])),
+                model=str(model_path(given["model"], "measure")),
                 concurrency=tuple(concurrency),
                 peers=tuple(given["peer"] or ()),
                 **options,
