@@ -54,6 +54,11 @@ SCHEMES: dict[str, Scheme] = {
 CHECKPOINTS: dict[str, tuple[str, ...]] = {
     "": ("ar",),
     "tidar": ("tidar", "ar"),
+    "linear": ("ar",),
+    "sdlm": ("ar",),
+    "idlm": ("ar",),
+    "block": ("ar",),
+    "denoise": ("ar",),
 }
 
 #: values of --decoding
