@@ -21,7 +21,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
     `denoise_threshold`, `denoise_steps` and `denoise_order` say which masks become tokens in a forward, where several
-    of them denoise a block of draft_length masks; None is the scheme's own.
+    of them denoise a block of draft_length masks; None is the scheme's own. `denoise_cache` lets the forwards of one
+    block share the K/V of all before it, where the weights see everything in both directions: an approximation.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
@@ -35,6 +36,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     denoise_threshold: float | None = None
     denoise_steps: int | None = None
     denoise_order: DenoiseOrder | None = None
+    denoise_cache: bool = False
     max_model_len: int | None = None
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 1024

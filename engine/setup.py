@@ -27,7 +27,7 @@ from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
 from engine.strategies.drafter import Drafter
-from engine.strategies.registry import SCHEMES, choose_scheme
+from engine.strategies.registry import SCHEMES, check_heeded, choose_scheme
 from engine.threads import Threads
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
@@ -67,6 +67,8 @@ def build(config: EngineConfig) -> Parts:
     folder = Path(config.model)
     model_config = ModelConfig.from_folder(folder)
     config = _resolve_drafting(config, model_config)
+    scheme = SCHEMES[config.decoding]
+    strategy = scheme.make(config, model_config)
     asked = config.max_model_len is not None or config.num_pages is not None
     config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
     device, dtype = _device(config), _dtype(config, model_config)
@@ -86,8 +88,6 @@ def build(config: EngineConfig) -> Parts:
         fuse_layers(model)
     elif device.type == "cpu":
         pack_for_cpu(model)
-    scheme = SCHEMES[config.decoding]
-    strategy = scheme.make(config, model_config)
     drafter = None if scheme.drafter is None else scheme.drafter(config, model)
     tap = None if drafter is None else drafter.tap
     runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads), tap)
@@ -127,7 +127,9 @@ def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
             raise EngineError(f"--async-scheduling does not know --decoding {decoding}; leave one of them out.")
         config = msgspec.structs.replace(config, async_scheduling=False)
     predrafts = config.predrafts if scheme.predrafts else "none"
-    return msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    config = msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    check_heeded(config)
+    return config
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:

@@ -42,15 +42,6 @@ def unmasking(config: EngineConfig, threshold: float | None = None) -> Unmasking
 
 def scheduled_unmasking(config: EngineConfig) -> Unmasking:
     """Dream's: so many steps for the whole output, and no threshold."""
-    if config.denoise_threshold is not None or config.denoise_order == "left-to-right":
-        raise EngineError(
-            "--decoding dream has a schedule of its own: it takes --denoise-steps and an order by surety."
-        )
+    if config.denoise_order == "left-to-right":
+        raise EngineError("--decoding dream decides its surest tokens first; use another --denoise-order.")
     return Unmasking(config.denoise_order or "entropy", None, config.denoise_steps)
-
-
-def pipeline_threshold(config: EngineConfig) -> float:
-    """The probability above which a pipeline of blocks decides a token."""
-    if config.denoise_steps is not None or config.denoise_order is not None:
-        raise EngineError("--decoding d2f decides by --denoise-threshold alone; leave out --denoise-steps and -order.")
-    return 0.9 if config.denoise_threshold is None else config.denoise_threshold

@@ -32,46 +32,64 @@ class FullDenoising(Strategy):
     With `block_length`, the masks of one block after the other become tokens, while those behind are there but wait
     (LLaDA's semi-autoregressive remasking); without, all compete, on Dream's schedule. What is low in confidence stays
     a mask; a token never becomes one again.
+
+    With `cache`, only a block's first forward sees everything; it leaves the K/V of all before the block for the
+    block's other forwards (the prefix cache of Fast-dLLM, arXiv 2505.22618). That is an approximation: those K/V do not
+    follow what is decided in the block.
     """
 
     divisible = False
 
-    def __init__(self, model: FullModel, unmasking: Unmasking, block_length: int | None, max_rows: int) -> None:
+    def __init__(
+        self, model: FullModel, unmasking: Unmasking, block_length: int | None, max_rows: int, cache: bool = False
+    ) -> None:
         """`max_rows` is the engine's row budget, within which prompt and output must fit."""
         self.model = model
         self.unmasking = unmasking
         self.block_length = block_length
         self.max_rows = max_rows
+        self.cache = cache
         self.confidence = unmasking.measure
         self.never = model.mask_token_id
 
     def plan(self, sequence: Sequence, choice: DraftChoice, row_budget: int) -> Window | None:
-        if sequence.max_len > row_budget:
+        canvas, first = self._canvas(sequence), sequence.prefix_len
+        rows = sequence.max_len - first
+        if rows > row_budget:
             return None
-        canvas = self._canvas(sequence)
-        targets = [canvas.start + index - self.model.shift for index in self._candidates(canvas)]
-        shape = BlockShape(0, 0, (sequence.max_len,))
+        targets = [canvas.start + index - self.model.shift - first for index in self._targets(sequence)]
         begun = canvas.forwards > 0 or any(token is not None for token in canvas.tokens)
-        return Window(sequence, list(sequence.tokens), shape, targets, decodes=begun)
+        clean = self._block_start(canvas) if self.cache and not first else 0
+        tokens = sequence.tokens[:clean] if self.cache else list(sequence.tokens)
+        return Window(sequence, tokens, BlockShape(clean, 0, (rows,)), targets, decodes=begun)
 
     def fill(self, window: Window) -> list[int]:
         sequence, canvas = window.sequence, self._canvas(window.sequence)
-        return sequence.tokens[: sequence.prompt_len] + canvas.filled(self.model.mask_token_id)
+        mask = self.model.mask_token_id
+        ids = sequence.tokens[: sequence.prompt_len] + canvas.filled(mask)
+        if not window.targets:
+            # the cache is computed anew, from what there was when it was made
+            start = self._block_start(canvas)
+            ids[start:] = [mask] * (len(ids) - start)
+        return ids[sequence.prefix_len :]
 
     def rows(self, window: Window) -> list[Row]:
-        canvas = self._canvas(window.sequence)
-        return canvas.rows(window.sequence, self._candidates(canvas))
+        return self._canvas(window.sequence).rows(window.sequence, self._targets(window.sequence))
 
     def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
         sequence, canvas = window.sequence, self._canvas(window.sequence)
+        if not window.targets:
+            return Resolution([], window.shape.clean)
         candidates = self._candidates(canvas)
         fixed = self._decide(canvas, confidence)
         for target in fixed:
             canvas.tokens[candidates[target]] = sampled[target]
         canvas.forwards += 1
+        kept = window.shape.clean
         if self.block_length is not None and len(fixed) == len(candidates):
-            canvas.forwards = 0
-        return Resolution(canvas.final(len(sequence.tokens)), 0, fixed=fixed)
+            # the next block begins, and with it what may be cached
+            canvas.forwards, kept = 0, -sequence.prefix_len
+        return Resolution(canvas.final(len(sequence.tokens)), kept, fixed=fixed)
 
     def refusal(self, request: Submit, max_len: int) -> RequestError | None:
         if max_len > self.max_rows:
@@ -93,6 +111,17 @@ class FullDenoising(Strategy):
             sequence.state = Canvas(sequence.prompt_len, [None] * (sequence.max_len - sequence.prompt_len))
         assert isinstance(sequence.state, Canvas)
         return sequence.state
+
+    def _targets(self, sequence: Sequence) -> list[int]:
+        """Indices of the masks that this forward looks at: none where a cache that preemption took is made again."""
+        canvas = self._canvas(sequence)
+        lost = self.cache and not sequence.prefix_len and canvas.forwards > 0
+        return [] if lost else self._candidates(canvas)
+
+    def _block_start(self, canvas: Canvas) -> int:
+        """The position where the block begins whose masks become tokens now."""
+        assert self.block_length is not None
+        return canvas.start + canvas.masked()[0] // self.block_length * self.block_length
 
     def _candidates(self, canvas: Canvas) -> list[int]:
         """Indices of the masks that may become tokens now: those of the first block that has any, or all."""

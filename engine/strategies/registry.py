@@ -37,6 +37,8 @@ class Scheme:
     predrafts: bool = False
     #: the loop that runs one step ahead knows its windows
     resident: bool = False
+    #: settings of denoising that it heeds
+    heeds: frozenset[str] = frozenset()
 
 
 def _draft_verify(config: EngineConfig, model: ModelConfig) -> Strategy:
@@ -55,17 +57,18 @@ def _block_diffusion(config: EngineConfig, model: ModelConfig) -> Strategy:
 
 def _d2f(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.d2f import D2F, Pipeline
-    from engine.strategies.denoise_settings import block_model, pipeline_threshold
+    from engine.strategies.denoise_settings import block_model
 
-    blocks = block_model(config, model, "prompt")
-    return D2F(blocks, Pipeline(sure=pipeline_threshold(config)), config.max_num_batched_tokens)
+    pipeline = Pipeline() if config.denoise_threshold is None else Pipeline(sure=config.denoise_threshold)
+    return D2F(block_model(config, model, "prompt"), pipeline, config.max_num_batched_tokens)
 
 
 def _llada(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.denoise_settings import full_model, unmasking
     from engine.strategies.full_denoising import FullDenoising
 
-    return FullDenoising(full_model(model), unmasking(config), config.draft_length, config.max_num_batched_tokens)
+    rows, cache = config.max_num_batched_tokens, config.denoise_cache
+    return FullDenoising(full_model(model), unmasking(config), config.draft_length, rows, cache)
 
 
 def _dream(config: EngineConfig, model: ModelConfig) -> Strategy:
@@ -75,13 +78,15 @@ def _dream(config: EngineConfig, model: ModelConfig) -> Strategy:
     return FullDenoising(full_model(model), scheduled_unmasking(config), None, config.max_num_batched_tokens)
 
 
+THRESHOLD, STEPS, ORDER, CACHE = "denoise_threshold", "denoise_steps", "denoise_order", "denoise_cache"
+
 SCHEMES: dict[str, Scheme] = {
     "ar": Scheme(_draft_verify, draft_length=1, resident=True),
     "tidar": Scheme(_draft_verify, predrafts=True, resident=True),
-    "block-diffusion": Scheme(_block_diffusion),
-    "d2f": Scheme(_d2f),
-    "llada": Scheme(_llada),
-    "dream": Scheme(_dream),
+    "block-diffusion": Scheme(_block_diffusion, heeds=frozenset({THRESHOLD, STEPS, ORDER})),
+    "d2f": Scheme(_d2f, heeds=frozenset({THRESHOLD})),
+    "llada": Scheme(_llada, heeds=frozenset({THRESHOLD, STEPS, ORDER, CACHE})),
+    "dream": Scheme(_dream, heeds=frozenset({STEPS, ORDER})),
 }
 
 #: by the scheme and the shift of a checkpoint's draft config, what it can be decoded with; the first is auto
@@ -115,6 +120,13 @@ def choose_scheme(decoding: str, draft_length: int | None, model: ModelConfig) -
         return name, 1
     k = draft_length or (model.draft.draft_length if model.draft else SCHEMES[name].draft_length)
     return ("ar", 1) if k == 1 and SCHEMES[name].predrafts else (name, k)
+
+
+def check_heeded(config: EngineConfig) -> None:
+    """Raises EngineError for a setting that the scheme `config.decoding` does not heed."""
+    for name in (THRESHOLD, STEPS, ORDER, CACHE):
+        if getattr(config, name) not in (None, False) and name not in SCHEMES[config.decoding].heeds:
+            raise EngineError(f"--decoding {config.decoding} does not heed --{name.replace('_', '-')}; leave it out.")
 
 
 def _drafts_as(model: ModelConfig) -> tuple[str, int]:

@@ -83,6 +83,14 @@ DenoiseOrderFlag = Annotated[
     DenoiseOrder | None,
     typer.Option("--denoise-order", help="Which masks go first; the scheme's own if left out.", rich_help_panel=ENGINE),
 ]
+DenoiseCache = Annotated[
+    bool,
+    typer.Option(
+        "--denoise-cache",
+        help="Compute what lies before a block once per block, with --decoding llada; an approximation.",
+        rich_help_panel=ENGINE,
+    ),
+]
 MaxModelLen = Annotated[
     int | None,
     typer.Option(

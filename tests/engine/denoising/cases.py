@@ -9,7 +9,17 @@ from typing import Any
 
 from engine.messages import Submit
 from models.decoder import Decoder
-from tests.engine.denoising.reference import Rule, Text, block_diffusion, d2f, dream, entropy, llada, margin
+from tests.engine.denoising.reference import (
+    Rule,
+    Text,
+    block_diffusion,
+    d2f,
+    dream,
+    entropy,
+    llada,
+    llada_cached,
+    margin,
+)
 from tests.engine.drive import request
 from tests.engine.tiny import EOS, FIRST, MASK, VOCAB
 
@@ -69,6 +79,12 @@ CASES: dict[str, Case] = {
         {"denoise_order": "margin", "denoise_steps": 3, "draft_length": 8},
         lambda t: llada(t, 8, Rule(margin, steps=3)),
         caches=False,
+    ),
+    "llada, cached": Case("llada", {"denoise_cache": True}, lambda t: llada_cached(t, 4, Rule())),
+    "llada, cached, in steps": Case(
+        "llada",
+        {"denoise_cache": True, "denoise_steps": 3, "draft_length": 8},
+        lambda t: llada_cached(t, 8, Rule(steps=3)),
     ),
     "dream": Case("dream", {}, lambda t: dream(t, entropy, None), shift=1, caches=False),
     "dream, margin in 5 steps": Case(

@@ -78,20 +78,35 @@ class Text:
             bool(said) and said[-1] == EOS and not self.submit.params.ignore_eos
         )
 
-    def look(self, sees: Sees, positions: list[int]) -> dict[int, tuple[int, Tensor]]:
-        """For each of these masks the sampled token and the logits it came from, the mask itself ruled out."""
+    def look(self, sees: Sees, positions: list[int], frozen: int = 0) -> dict[int, tuple[int, Tensor]]:
+        """For each of these masks the sampled token and the logits it came from, the mask itself ruled out.
+
+        The first `frozen` rows are computed as if all after them were masks.
+        """
         rows = len(self.tokens)
         mask = torch.zeros(rows, rows, dtype=torch.bool)
         for position in range(rows):
             mask[position, : sees(position)] = True
         ids = torch.tensor([self.mask_token_id if token is None else token for token in self.tokens])
         with torch.inference_mode():
-            hidden = self.decoder(ids, torch.arange(rows).clamp(max=CONTEXT - 1), MaskedAttention(mask))
+            before = ids.where(torch.arange(rows) < frozen, self.mask_token_id)
+            both, places = torch.cat([before, ids]), torch.arange(rows).clamp(max=CONTEXT - 1).repeat(2)
+            hidden = self.decoder(both, places, MaskedAttention(self._twice(mask, frozen)))[rows:]
             logits = self.decoder.logits(hidden)[[p - self.shift for p in positions]].clone()
             logits[:, self.mask_token_id] = float("-inf")
         sampled = self._sample(logits, positions)
         self.forwards += 1
         return {p: (token, row) for p, token, row in zip(positions, sampled, logits, strict=True)}
+
+    @staticmethod
+    def _twice(mask: Tensor, frozen: int) -> Tensor:
+        """The text as it was sees itself; the text as it is sees the first `frozen` rows as they were."""
+        rows = len(mask)
+        twice = torch.zeros(2 * rows, 2 * rows, dtype=torch.bool)
+        twice[:rows, :rows] = mask
+        twice[rows:, :frozen] = mask[:, :frozen]
+        twice[rows:, rows + frozen :] = mask[:, frozen:]
+        return twice
 
     def decide(self, position: int, token: int, logits: Tensor) -> None:
         self.tokens[position] = token
@@ -183,6 +198,24 @@ def llada(text: Text, length: int, rule: Rule) -> Text:
         step = 0
         while (masked := text.masked(start, start + length)) and not text.finished:
             seen = text.look(lambda position: text.wanted, masked)
+            for p in rule.pick(seen, step):
+                text.decide(p, *seen[p])
+            step += 1
+    return text
+
+
+def llada_cached(text: Text, length: int, rule: Rule) -> Text:
+    """As `llada`, but what lies before a block is seen as it was in the block's first forward, when all masks of the
+    block and behind it were there.
+
+    Each layer's rows before the block are those of that forward, so here the text is computed twice: once as it was,
+    for these rows, and once as it is.
+    """
+    text.tokens += [None] * (text.wanted - text.prompt_len)
+    for start in range(text.prompt_len, text.wanted, length):
+        step = 0
+        while (masked := text.masked(start, start + length)) and not text.finished:
+            seen = text.look(lambda position: text.wanted, masked, frozen=start)
             for p in rule.pick(seen, step):
                 text.decide(p, *seen[p])
             step += 1
