@@ -26,7 +26,8 @@ def denoising_server(served_model: Path) -> Iterator[LiveServer]:
 def test_a_stream_brings_the_text_of_the_whole_answer(denoising_server: LiveServer) -> None:
     asked = {"prompt": PROMPT, "max_tokens": 20, "temperature": 0.8, "seed": 4, "ignore_eos": True}
     whole = denoising_server.complete(**asked)
-    chunks = stream(denoising_server, "/v1/completions", **asked, stream_options={"include_usage": True})
+    body = {**asked, "stream_options": {"include_usage": True}}
+    chunks = stream(f"{denoising_server.url}/v1/completions", body)
     text = "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
     assert text == whole["choices"][0]["text"]
     assert chunks[-1]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"] == 20
@@ -47,21 +48,25 @@ def test_a_stop_string_cuts_text_tokens_and_logprobs(denoising_server: LiveServe
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"structured_outputs": {"regex": "[a-z]+"}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "[a-z]+"}}, "structured_outputs.regex"),
         ({"bad_words": ["no way"]}, "bad_words"),
         ({"prompt_logprobs": 1}, "prompt_logprobs"),
     ],
 )
 def test_what_needs_an_order_is_a_400(denoising_server: LiveServer, fields: dict[str, object], param: str) -> None:
     answer = denoising_server.post("/v1/completions", {"prompt": PROMPT, "max_tokens": 4, **fields})
-    assert answer.status_code == 400
-    error = error_of(answer)
+    error = error_of(answer, 400)
     assert error["param"] == param
     assert "any order" in error["message"] or "denoising" in error["message"]
 
 
-def test_metrics_count_forwards_and_tokens(denoising_server: LiveServer) -> None:
+def test_metrics_count_its_tokens_and_no_drafts(denoising_server: LiveServer) -> None:
+    denoising_server.wait_until_idle()
+    before = denoising_server.metrics()
     denoising_server.complete(prompt=PROMPT, max_tokens=16, temperature=0.0, ignore_eos=True)
-    metrics = denoising_server.metrics()
-    assert metrics["tidar:num_requests_running"] == 0
-    assert denoising_server.get("/v1/models").status_code == 200
+    denoising_server.wait_until_idle()
+    after = denoising_server.metrics()
+    grown = {name: after[name] - before[name] for name in before}
+    assert grown["tidar:generation_tokens_total"] == 16
+    assert grown["tidar:steps_total"] == 6, "two blocks of 8 in three forwards each"
+    assert grown["tidar:draft_tokens_total"] == grown["tidar:accepted_tokens_total"] == 0
