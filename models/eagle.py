@@ -24,7 +24,7 @@ ARCHITECTURES = ("LlamaForCausalLMEagle3", "Eagle3LlamaForCausalLM", "LlamaForCa
 class EagleConfig:
     """What a head's config.json says. `layer` has the shape of its one layer; lengths in elements.
 
-    `features` are the target's layers whose inputs are fused (0 is the embedding's output), low to high.
+    `features` are the target's layers whose inputs (the outputs of the layers before them) are fused, low to high.
     """
 
     layer: ModelConfig
@@ -70,9 +70,9 @@ def _features(raw: dict[str, Any], layers: int) -> tuple[int, int, int]:
     )
     low, middle, high = given if isinstance(given, (list, tuple)) and len(given) == 3 else (None, None, None)
     for index in (low, middle, high):
-        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= layers:
+        if not isinstance(index, int) or isinstance(index, bool) or not 1 <= index <= layers:
             raise ModelError(
-                f"eagle_aux_hidden_state_layer_ids must name three layers of the model's {layers}, not {given!r}."
+                f"eagle_aux_hidden_state_layer_ids must name three of the model's layers 1 to {layers}, not {given!r}."
             )
     return low, middle, high  # type: ignore[return-value]
 
@@ -121,9 +121,18 @@ class EagleHead(nn.Module):
         #: the target's token id of each draft token id, int64 [draft_vocab_size]
         self.register_buffer("targets", torch.arange(config.draft_vocab_size))
 
-    def forward(self, token_ids: Tensor, features: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
-        """token_ids int64 [rows], features [rows, hidden_size]; returns the next rows' features, the same shape."""
+    def forward(self, token_ids: Tensor, features: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """token_ids, positions int64 [rows], features [rows, hidden_size]; returns the same shape as features.
+
+        Row p's output is what stands in for the feature of position p + 1; `logits` reads its draft from it.
+        """
+        cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
         return self.layer.draft(self.embed(token_ids), features, cos, sin, attention)
+
+    def fused(self, hidden: Tensor) -> Tensor:
+        """The target's hidden states [rows, 3, target_hidden_size] as features [rows, hidden_size]."""
+        out: Tensor = self.fuse(hidden.flatten(1))
+        return out
 
     def build_tables(self) -> None:
         """Fill the rotary tables, as Decoder does."""

@@ -1,10 +1,11 @@
-"""Prompt lookup: what followed the last tokens when they stood in the text before (arXiv 2304.04487's copying)."""
+"""Prompt lookup: drafts are what followed the last tokens when they stood in the text before."""
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
+from torch import Tensor
 
 from engine.sequence import Sequence
+from engine.strategies.drafter import Decided, Drafter
 
 
 class NgramIndex:
@@ -40,16 +41,26 @@ class NgramIndex:
         return [tokens[start + i % period] for i in range(count)]
 
 
-class NgramDrafter:
-    """Drafts by copying from the sequence's own prompt and output; costs no forward of its own."""
+class NgramDrafter(Drafter):
+    """Copies from the sequence's own prompt and output; costs no forward, and nothing where nothing repeats."""
 
     def __init__(self, shortest: int, longest: int) -> None:
         self.shortest = shortest
         self.longest = longest
-        self._indices: WeakKeyDictionary[Sequence, NgramIndex] = WeakKeyDictionary()
+        self._indices: dict[str, NgramIndex] = {}
 
-    def lookup(self, sequence: Sequence, count: int) -> list[int]:
-        index = self._indices.get(sequence)
+    def forget(self, sequence: Sequence) -> None:
+        self._indices.pop(sequence.request_id, None)
+
+    def propose(self, decided: list[Decided], hidden: Tensor, draft_length: int) -> None:
+        for d in decided:
+            sequence = d.window.sequence
+            count = min(draft_length, sequence.remaining) - 1
+            if sequence.finish_reason is None and sequence.decoding and count > 0:
+                sequence.drafts = self._index(sequence).lookup(sequence.tokens, count)
+
+    def _index(self, sequence: Sequence) -> NgramIndex:
+        index = self._indices.get(sequence.request_id)
         if index is None:
-            index = self._indices[sequence] = NgramIndex(self.shortest, self.longest)
-        return index.lookup(sequence.tokens, count)
+            index = self._indices[sequence.request_id] = NgramIndex(self.shortest, self.longest)
+        return index
