@@ -31,7 +31,8 @@ class DraftModel(StepwiseDrafter):
         windows, ready = [], []
         for d in alive:
             sequence = d.window.sequence
-            if not sequence.decoding or not budget:
+            # the last committed token has no page yet, and there may be none left
+            if not sequence.decoding or not budget or not self._reserve(sequence, len(sequence.tokens)):
                 continue
             follower = self.follower(sequence)
             tokens = sequence.tokens[follower.shadow.prefix_len :][:budget]

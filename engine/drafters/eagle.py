@@ -26,17 +26,18 @@ class EagleDrafter(StepwiseDrafter):
         super().__init__(sampler, reserve)
         self.head = head
         self.attention = attention
-        self.layers = tuple(index - 1 for index in head.config.features)
+        self._layers = tuple(index - 1 for index in head.config.features)
+        self.tap = self._keep
         self._tapped: dict[int, Tensor] = {}
         #: what the head made of the last rows, [rows, hidden_size]: the stand-in features of the rows after them
         self._outputs = torch.empty(0)
 
-    def tap(self, layer: int, hidden: Tensor) -> None:
-        if layer in self.layers:
+    def _keep(self, layer: int, hidden: Tensor) -> None:
+        if layer in self._layers:
             self._tapped[layer] = hidden.clone()
 
     def catch_up(self, alive: list[Decided], drafting: bool) -> list[tuple[Sequence, Follower]]:
-        features = self.head.fused(torch.stack([self._tapped[layer] for layer in self.layers], 1))
+        features = self.head.fused(torch.stack([self._tapped[layer] for layer in self._layers], 1))
         windows, rows = [], []
         for d in alive:
             sequence, kept = d.window.sequence, d.resolution.kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ FEATURES = {"eagle_aux_hidden_state_layer_ids": [1, 1, 2]}
 @pytest.fixture(scope="session")
 def plain(learned: Path) -> dict[str, Done]:
     """Every request on its own, one token per forward, nothing cached."""
-    return run(make_engine(learned, decoding="ar", max_num_seqs=1, enable_prefix_caching=False), workload(60))
+    return run(make_engine(learned, decoding="ar", max_num_seqs=1, enable_prefix_caching=False), workload(24))
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +32,15 @@ def methods(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     other = save_random(folder / "other", "LlamaForCausalLM", drafts=False)
     head = save_eagle(folder / "head", ModelConfig.from_folder(learned), 48, **FEATURES)
     return {
-        "ngram": {"method": "ngram", "prompt_lookup_min": 1},
-        "same model": {"method": "draft_model", "model": str(learned)},
-        "other model": {"method": "draft_model", "model": str(other)},
-        "eagle3": {"method": "eagle3", "model": str(head)},
+        "ngram": {"decoding": "ngram", "prompt_lookup_min": 1},
+        "same model": {"decoding": "draft-model", "draft_model": str(learned)},
+        "other model": {"decoding": "draft-model", "draft_model": str(other)},
+        "eagle3": {"decoding": "eagle3", "draft_model": str(head)},
     }
 
 
 def drafting(learned: Path, method: dict[str, Any], drafts: int = 3, **settings: Any) -> Engine:
-    config = json.dumps({**method, "num_speculative_tokens": drafts})
-    return make_engine(learned, decoding="ar", speculative_config=config, **{"predrafts": "none", **settings})
+    return make_engine(learned, draft_length=drafts + 1, **{"predrafts": "none", **method, **settings})
 
 
 @pytest.mark.parametrize("name", ["ngram", "same model", "other model", "eagle3"])
@@ -61,7 +59,7 @@ def test_every_drafter_says_what_ar_says(
     learned: Path, plain: dict[str, Done], methods: dict[str, dict[str, Any]], name: str, settings: dict[str, Any]
 ) -> None:
     engine = drafting(learned, methods[name], **settings)
-    assert endings(run(engine, workload(60))) == endings(plain)
+    assert endings(run(engine, workload(24))) == endings(plain)
     if "num_pages" in settings:
         assert engine.stats().preemptions > 0
 
@@ -69,7 +67,9 @@ def test_every_drafter_says_what_ar_says(
 def test_a_draft_model_that_is_the_model_itself_is_always_right(learned: Path, methods: dict[str, Any]) -> None:
     """Greedy or sampled: drafts are drawn with the noise of the tokens that judge them."""
     engine = drafting(learned, methods["same model"], drafts=3)
-    requests = [request(str(i), [5 + i, 6, 7], max_tokens=33, ignore_eos=True, seed=i, temperature=i % 2) for i in range(6)]
+    requests = [
+        request(str(i), [5 + i, 6, 7], max_tokens=33, ignore_eos=True, seed=i, temperature=i % 2) for i in range(6)
+    ]
     run(engine, requests)
     stats = engine.stats()
     assert stats.accepted_per_position and sum(stats.accepted_per_position) == stats.draft_tokens
@@ -78,7 +78,7 @@ def test_a_draft_model_that_is_the_model_itself_is_always_right(learned: Path, m
 
 def test_ngrams_pay_where_the_text_repeats_itself(learned: Path, methods: dict[str, Any]) -> None:
     engine = drafting(learned, methods["ngram"], drafts=4)
-    run(engine, [request("counting", list(range(3, 64)) + [3, 4, 5], max_tokens=40, ignore_eos=True)])
+    run(engine, [request("counting", [*range(3, 64), 3, 4, 5], max_tokens=40, ignore_eos=True)])
     assert acceptance(engine) > 1.5
 
 
@@ -101,7 +101,7 @@ def test_eagle_drafts_are_those_of_a_plain_reading(
     learned: Path, methods: dict[str, Any], budget: int, tmp_path: Path
 ) -> None:
     """Each step's drafts follow from the true hidden states of all positions before, whatever was drafted before."""
-    head = load_file(Path(methods["eagle3"]["model"]) / "model.safetensors")
+    head = load_file(Path(methods["eagle3"]["draft_model"]) / "model.safetensors")
     embedding = load_file(learned / "model.safetensors")["model.embed_tokens.weight"]
     watched = Watched()
     engine = drafting(learned, methods["eagle3"], drafts=3, max_num_batched_tokens=budget)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from engine.drafters.settings import SpeculativeConfig
+
 from engine.errors import EngineError
 
 
