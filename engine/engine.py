@@ -201,8 +201,8 @@ class Engine:
         if committed and sequence.params.logprobs is not None:
             tokens = resolution.committed[:committed]
             sequence.logprobs += token_logprobs(logits[:committed], tokens, sequence.params.logprobs)
-        if window.decodes and committed:
-            sequence.count_step(committed)
+        if committed:
+            sequence.count_forward(window.drafted, len(resolution.committed) - 1, committed, window.decodes)
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
         return _Decided(window, resolution, committed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from engine.messages import Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
+from engine.messages import Forward, Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
 
 if TYPE_CHECKING:
     from engine.grammar.matcher import Matcher
@@ -50,6 +50,7 @@ class Sequence:
         self.logprobs: list[TokenLogprobs] = []
         self.prompt_logprobs: list[TokenLogprobs | None] = [None]
         self._published = self.prompt_len
+        self._forwards: list[Forward] = []
 
     @property
     def pending(self) -> int:
@@ -89,8 +90,11 @@ class Sequence:
                 return taken
         return len(token_ids)
 
-    def count_step(self, committed: int) -> None:
-        """Record a decode forward that committed so many tokens."""
+    def count_forward(self, drafted: int, agreed: int, committed: int, decodes: bool) -> None:
+        """Record a forward that verified `drafted` drafts: `agreed` were right, and `committed` tokens were taken."""
+        self._forwards.append(Forward(committed, min(agreed, committed), drafted, decodes))
+        if not decodes:
+            return
         self.forwards += 1
         if committed > len(self.acceptance_lengths):
             self.acceptance_lengths.extend([0] * (committed - len(self.acceptance_lengths)))
@@ -129,6 +133,7 @@ class Sequence:
         output = Output(
             request_id=self.request_id,
             token_ids=token_ids,
+            forwards=self._forwards,
             logprobs=self.logprobs if self.params.logprobs is not None else None,
             prompt_logprobs=self.prompt_logprobs if first and self.params.prompt_logprobs is not None else None,
             finish_reason=self.finish_reason,
@@ -139,6 +144,7 @@ class Sequence:
             steps=self._steps() if self.finish_reason else None,
         )
         self.logprobs = []
+        self._forwards = []
         return output
 
     def _times(self, now: float) -> RequestTimes:
