@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from server.cli import bench, generate, serve, train
+from server.cli import bench, chat, generate, serve, train
 
 app = typer.Typer(
     name="tidar",
@@ -14,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
 app.command("generate")(generate.generate)
 app.add_typer(bench.app, name="bench")
 train.add_to(app)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import models
-
-DEFAULT_MODEL = "tidar-python-5m"
+from server.shipped import shipped_model
 
 
 def model_path(given: str | None) -> Path:
     """The folder asked for, or the shipped default's."""
     if given is not None:
         return Path(given)
-    return Path(models.__file__).parent / "shipped" / DEFAULT_MODEL
+    return shipped_model()
 
 
 def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:
