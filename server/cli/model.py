@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.shipped import shipped_model
+import typer
+from rich.console import Console
+
+from models.errors import ModelError
+from models.sources import resolve, short_name
+from server.shipped import SHIPPED_MODEL, shipped_model
 
 
-def model_path(given: str | None) -> Path:
-    """The folder asked for, or the shipped default's."""
-    if given is not None:
-        return Path(given)
-    return shipped_model()
+def model_path(given: str | None, command: str) -> Path:
+    """The folder or GGUF file asked for, or the shipped default's folder; where there is none the command ends."""
+    if given is None:
+        return shipped_model()
+    try:
+        return resolve(given)
+    except ModelError as error:
+        Console(stderr=True).print(f"[bold red]Cannot {command}:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
 
 
 def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:
-    """Names clients may use: those asked for, or else the folder's own name and the argument as it was given."""
+    """Names clients may use: those asked for, or else the model's own name and the argument as it was given."""
     if served:
         return tuple(served)
-    name = model_path(given).resolve().name
-    return (name,) if given in (None, name) else (name, str(given))
+    if given is None:
+        return (SHIPPED_MODEL,)
+    return tuple(dict.fromkeys((short_name(given), given)))
