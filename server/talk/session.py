@@ -82,7 +82,7 @@ class Session:
         """What was typed, lines joined; None at the end of input. Ctrl-C forgets the line."""
         lines: list[str] = []
         while True:
-            mark = "… " if lines else ("you › " if self.chatting else "code › ")
+            mark = "  ... " if lines else ("you> " if self.chatting else "code> ")
             try:
                 line = input(f"{BOLD}{mark}{PLAIN}" if self.console.is_terminal else "")
             except EOFError:
