@@ -63,13 +63,15 @@ class Forward(msgspec.Struct, frozen=True, array_like=True):
     """What one forward gave a sequence: it verified `drafted` drafts and added `committed` tokens.
 
     The first `accepted` of these were drafts, the one after them, if any, is the AR row's own. `decodes` is false for
-    the forward that ends a prompt, or computes anew what a preemption took.
+    the forward that ends a prompt, or computes anew what a preemption took. A `denoised` one verified nothing: its
+    tokens were decided on mask rows, in this forward or before, and there may be none of them.
     """
 
     committed: int
     accepted: int
     drafted: int
     decodes: bool
+    denoised: bool = False
 
 
 class Output(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -36,6 +36,7 @@ class Delta:
     text: str = ""
     reasoning: str = ""
     tokens: list[Token] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     finish_reason: str | None = None
     stop_reason: int | str | None = None
@@ -49,6 +50,7 @@ class Delta:
         self.text += later.text
         self.reasoning += later.reasoning
         self.tokens += later.tokens
+        self.forwards += later.forwards
         self.prompt_logprobs = self.prompt_logprobs or later.prompt_logprobs
         self.finish_reason, self.stop_reason = later.finish_reason, later.stop_reason
 
@@ -70,6 +72,7 @@ class Delta:
         for token, text, reasoning in self.by_token():
             token.shown, token.thought = len(text), len(reasoning)
             parts.append(Delta(self.index, text, reasoning, [token]))
+        parts[0].forwards = self.forwards
         parts[0].prompt_logprobs, parts[0].first = self.prompt_logprobs, self.first
         parts[-1].finish_reason, parts[-1].stop_reason = self.finish_reason, self.stop_reason
         return parts
@@ -123,7 +126,8 @@ class Transcript:
 
     def take(self, output: Output) -> Delta:
         """Add one output; nothing is added any more after a stop string was met."""
-        delta = Delta(self._index, prompt_logprobs=output.prompt_logprobs)
+        forwards = [] if self.stop_string is not None else output.forwards
+        delta = Delta(self._index, forwards=list(forwards), prompt_logprobs=output.prompt_logprobs)
         if self._silent:
             delta.finish_reason = "length" if output.finish_reason else None
             return delta

@@ -6,14 +6,14 @@ from typing import Literal
 
 from server.protocol.fields import ResponseModel
 
-Source = Literal["draft", "correction", "bonus", "ar"]
+Source = Literal["draft", "correction", "bonus", "ar", "denoised"]
 
 
 class StepToken(ResponseModel):
     """One token: what it adds to the text or the thoughts, and where it came from.
 
     `draft`: an accepted draft. `correction`: the AR row's own word, where it refused a draft. `bonus`: its word after
-    drafts that were all right. `ar`: the forward had no drafts to verify.
+    drafts that were all right. `ar`: its word where there were no drafts to verify. `denoised`: decided on a mask row.
     """
 
     text: str
@@ -24,7 +24,8 @@ class StepToken(ResponseModel):
 class Step(ResponseModel):
     """One forward: tokens committed, drafts accepted among them and drafts verified; `decode` but for a prompt's.
 
-    `tokens` are those that this chunk carries: fewer than `committed` where the answer ended before them.
+    `tokens` are those that this chunk carries: fewer than `committed` where the answer ended before them. A
+    forward that denoises may commit none.
     """
 
     committed: int

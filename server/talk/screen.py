@@ -12,7 +12,7 @@ from rich.text import Text
 from server.talk.figures import Figures
 
 #: by where a token came from; the AR row's own words beside drafts stand out, an answer without drafts is plain
-STYLES = {"draft": "green", "correction": "bold yellow", "bonus": "blue", "ar": ""}
+STYLES = {"draft": "green", "correction": "bold yellow", "bonus": "blue", "ar": "", "denoised": "magenta"}
 THOUGHT = "dim italic "
 #: what a model may not send to a terminal: everything that moves the cursor or speaks to the terminal itself
 CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")

@@ -14,6 +14,7 @@ const TITLES = {
   draft: (step, place) => `accepted draft ${place + 1} of ${step.drafted}`,
   correction: () => "the model's own word, instead of a draft that was wrong",
   bonus: () => "the model's own word, after drafts that were all right",
+  denoised: () => "decided on a mask row, in this forward or before",
   ar: (step) => (step.decode ? "the model's own word, nothing was drafted" : "first word after the prompt"),
 };
 
@@ -163,6 +164,6 @@ export class Answer {
 function cellKind(step, cell) {
   if (cell < step.accepted) return "draft";
   if (cell >= step.committed) return "refused";
-  if (!step.drafted) return "ar";
+  if (!step.drafted) return step.tokens[cell]?.source ?? "ar";
   return step.accepted < step.drafted ? "correction" : "bonus";
 }

@@ -41,6 +41,7 @@ def completed(live: LiveServer, **fields: Any) -> list[dict[str, Any]]:
         (Forward(1, 0, 3, True), ["correction"]),
         (Forward(2, 2, 3, True), ["draft", "draft"]),
         (Forward(1, 0, 0, False), ["ar"]),
+        (Forward(2, 0, 0, True, denoised=True), ["denoised", "denoised"]),
     ],
 )
 def test_a_token_is_a_draft_or_the_ar_rows_own(forward: Forward, sources: list[str]) -> None:
