@@ -30,7 +30,7 @@ def chat(
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.6,
     top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 0.95,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
-    decoding: flags.DecodingFlag = flags.Decoding.AUTO,
+    decoding: flags.DecodingFlag = "auto",
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
     threads: flags.Threads = None,
@@ -44,7 +44,7 @@ def chat(
         raise typer.BadParameter("Give --url or --model, not both.", param_hint="--url")
     if url is None:
         names = ("--decoding", "--draft-length", "--predrafts", "--threads")
-        engine = dict(zip(names, (decoding.value, draft_length, predrafts, threads), strict=True))
+        engine = dict(zip(names, (decoding, draft_length, predrafts, threads), strict=True))
         given = [part for name, value in engine.items() if value is not None for part in (name, str(value))]
         serving = _own_server([model] if model else [], given, console)
     else:
