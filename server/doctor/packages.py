@@ -7,7 +7,6 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 from server.doctor.base import Finding, Plan, fail, ok, warn
@@ -29,9 +28,8 @@ def requirements() -> list[Requirement]:
         lines: list[str] = tomllib.loads(file.read_text())["project"]["dependencies"]
     else:
         lines = metadata.requires(DISTRIBUTION) or []
-    environment = {**default_environment(), "extra": ""}
     wanted = [Requirement(line) for line in lines]
-    return [each for each in wanted if each.marker is None or each.marker.evaluate(dict(environment))]
+    return [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
 
 
 def version_of(package: str) -> str | None:

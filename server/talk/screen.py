@@ -80,4 +80,4 @@ class Screen:
         self._line.append(first, style)
         for line in others:
             self._console.print(self._line, soft_wrap=True)
-            self._line = Text(line, style)
+            self._line = Text().append(line, style)

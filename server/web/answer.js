@@ -27,6 +27,7 @@ export class Answer {
     this.pieces = [];
     this.body = element("pre", "text");
     this.body.tabIndex = 0;
+    this.body.setAttribute("role", "group");
     this.body.setAttribute("aria-label", "Answer");
     this.thoughts = null;
     if (continues) this.body.append(element("span", "given", prompt));

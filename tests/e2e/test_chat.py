@@ -65,6 +65,12 @@ def test_where_a_token_came_from_is_its_colour() -> None:
         assert piece in said
 
 
+def test_a_colour_ends_with_its_token_across_lines() -> None:
+    said = shown(choice(("one\n  two", "correction"), ("three", "draft"), ("\nfour", "ar")))
+    assert f"{YELLOW}  two\x1b[0m{GREEN}three\x1b[0m\n" in said
+    assert f"{GREEN}four" not in said
+
+
 def test_text_that_is_not_its_tokens_own_is_shown_all_the_same() -> None:
     assert "quite another" in shown(choice(("one", "draft"), text="quite another"), terminal=False)
     assert shown({"text": "no steps\n"}, terminal=False).startswith("no steps\n")
