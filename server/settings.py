@@ -23,7 +23,7 @@ class ServerSettings:
     proxy strips; `stream_interval` the least number of tokens in a chunk after the first. With `stream_smoothing` a
     step's tokens leave one by one over the time that the next step is expected to take. `max_stored_responses` is how
     many answers of /v1/responses are kept. Without `tool_call_parser` the chat template tells the format of tool calls,
-    which `auto_tool_choice` lets the model use on its own choice.
+    which `auto_tool_choice` lets the model use on its own choice. `web` shows the page at /.
     """
 
     model_names: tuple[str, ...]
@@ -46,6 +46,7 @@ class ServerSettings:
     tool_call_parser: str | None = None
     auto_tool_choice: bool = True
     reasoning_parser: str | None = None
+    web: bool = True
 
     @property
     def pacing(self) -> Pacing:

@@ -109,6 +109,7 @@ def serve(
             rich_help_panel=CHAT,
         ),
     ] = None,
+    web: Annotated[bool, typer.Option("--web/--no-web", help="Show a page at / that chats and completes.")] = True,
     access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
 ) -> None:
     """Serve a model over the OpenAI API."""
@@ -155,6 +156,7 @@ def serve(
         tool_call_parser=tool_call_parser,
         auto_tool_choice=enable_auto_tool_choice,
         reasoning_parser=reasoning_parser,
+        web=web,
     )
     from server.run import run_server
 
