@@ -202,7 +202,7 @@ class Engine:
             tokens = resolution.committed[:committed]
             sequence.logprobs += token_logprobs(logits[:committed], tokens, sequence.params.logprobs)
         if window.decodes and committed:
-            sequence.count_step(committed)
+            sequence.count_step(committed, window.drafted)
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
         return _Decided(window, resolution, committed)

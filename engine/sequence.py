@@ -46,6 +46,7 @@ class Sequence:
         self.cached_tokens = 0
         self.preemptions = 0
         self.forwards = 0
+        self.draft_tokens = 0
         self.acceptance_lengths: list[int] = []
         self.logprobs: list[TokenLogprobs] = []
         self.prompt_logprobs: list[TokenLogprobs | None] = [None]
@@ -89,9 +90,10 @@ class Sequence:
                 return taken
         return len(token_ids)
 
-    def count_step(self, committed: int) -> None:
-        """Record a decode forward that committed so many tokens."""
+    def count_step(self, committed: int, drafted: int) -> None:
+        """Record a decode forward that committed so many tokens and had so many drafts beside d_0."""
         self.forwards += 1
+        self.draft_tokens += drafted
         if committed > len(self.acceptance_lengths):
             self.acceptance_lengths.extend([0] * (committed - len(self.acceptance_lengths)))
         self.acceptance_lengths[committed - 1] += 1
@@ -147,4 +149,4 @@ class Sequence:
     def _steps(self) -> RequestSteps:
         lengths = self.acceptance_lengths
         committed = sum(length * steps for length, steps in enumerate(lengths, start=1))
-        return RequestSteps(self.forwards, committed, lengths, self.cached_tokens, self.preemptions)
+        return RequestSteps(self.forwards, committed, lengths, self.cached_tokens, self.preemptions, self.draft_tokens)

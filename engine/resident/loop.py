@@ -150,7 +150,7 @@ class ResidentLoop:
     def _commit(self, window: Window, said: Said) -> int:
         sequence = window.sequence
         committed = sequence.append(said.tokens)
-        sequence.count_step(committed)
+        sequence.count_step(committed, window.drafted)
         self._scheduler.commit(sequence, min(len(said.tokens), sequence.pending))
         sequence.drafts = said.drafts
         self._recorder.decode(window, committed)
