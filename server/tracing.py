@@ -5,6 +5,7 @@ Spans are made when a request is over, with the times at which things happened, 
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 TRACES_PATH = "/v1/traces"
+#: how long the last spans may take to leave, in seconds
+CLOSE_SECONDS = 3.0
 NEEDED = "--otlp-endpoint needs OpenTelemetry: pip install 'tidar-serve[otel]'."
 
 
@@ -47,7 +50,7 @@ class Tracing:
 
         ours = Resource({"service.name": "tidar-serve", "service.version": VERSION})
         resource = ours.merge(OTELResourceDetector().detect())
-        self._provider = TracerProvider(resource=resource)
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("tidar", VERSION)
         self._propagator = TraceContextTextMapPropagator()
@@ -76,8 +79,10 @@ class Tracing:
         span.end(_nanoseconds(exchange.began + exchange.seconds))
 
     def close(self) -> None:
-        """Send what has not been sent yet."""
-        self._provider.shutdown()
+        """Send what has not been sent yet, but wait for a collector no longer than for clients."""
+        sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(CLOSE_SECONDS)
 
     def _usage(self, exchange: Exchange, generation: Generation) -> dict[str, Any]:
         account, params = generation.account(), generation.job.params
