@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 CLIENT_CLOSED = "client_closed_request"
 #: routes that machines ask all the time
 PROBES = ("/health", "/health/ready", "/load", "/metrics")
-#: the route of a path that is none of this server's
-NO_ROUTE = "other"
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST")
+#: a path or method that is none of this server's
+OTHER = "other"
 
 
 class Exchange:
@@ -52,7 +53,9 @@ class Exchange:
 
     @property
     def method(self) -> str:
-        return str(self._scope["method"])
+        """The HTTP method; one that no route knows is "other", so that there are few."""
+        method = str(self._scope["method"])
+        return method if method in METHODS else OTHER
 
     @property
     def path(self) -> str:
@@ -70,7 +73,7 @@ class Exchange:
     @property
     def handler(self) -> str:
         """The route's path with its parameters' names, so that there are few."""
-        return str(getattr(self._scope.get("route"), "path", NO_ROUTE))
+        return str(getattr(self._scope.get("route"), "path", OTHER))
 
     @property
     def probes(self) -> bool:

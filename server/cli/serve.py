@@ -28,7 +28,7 @@ def serve(
     uds: Annotated[str | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
     root_path: Annotated[str, typer.Option(help="Path prefix that a proxy strips.")] = "",
     served_model_name: Annotated[list[str] | None, typer.Option(help="Name clients use; may be repeated.")] = None,
-    decoding: flags.DecodingFlag = flags.Decoding.AUTO,
+    decoding: flags.DecodingFlag = "auto",
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
@@ -117,19 +117,22 @@ def serve(
         ),
     ] = None,
     log_format: Annotated[
-        flags.LogFormatName, typer.Option(help="Log lines for people or for machines.", rich_help_panel=LOGS)
+        flags.LogFormatName,
+        typer.Option(help="Log lines for people or for machines.", envvar="TIDAR_LOG_FORMAT", rich_help_panel=LOGS),
     ] = flags.LogFormatName.TEXT,
     otlp_endpoint: Annotated[
         str | None,
         typer.Option(
-            help="Send traces to this OpenTelemetry collector, such as http://localhost:4318.", rich_help_panel=LOGS
+            help="Send traces to this OpenTelemetry collector, such as http://localhost:4318.",
+            envvar="TIDAR_OTLP_ENDPOINT",
+            rich_help_panel=LOGS,
         ),
     ] = None,
 ) -> None:
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
         model=str(model_path(model, "serve")),
-        decoding=decoding.value,
+        decoding=decoding,
         draft_length=draft_length,
         predrafts=predrafts,
         max_model_len=max_model_len,
