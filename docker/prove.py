@@ -56,14 +56,25 @@ class Builder:
 
     def image(self, target: str) -> None:
         """Every step of the Dockerfile up to this target."""
-        options = ["--isolation", "chroot", "--format", "docker", "--layers", "--pull-never", *pip_mounts(self._folder)]
+        options = [
+            "--isolation",
+            "chroot",
+            "--format",
+            "docker",
+            "--layers",
+            "--pull-never",
+            *pip_mounts(self._folder, target == "cpu"),
+        ]
         arguments = ["--build-arg", f"PYTHON_IMAGE={BASE}", "--build-arg", f"REVISION={revision()}"]
         command = [*self.command, "bud", *options, *arguments, "--target", target, "-t", f"{PROOF}:{target}", str(ROOT)]
         subprocess.run(command, check=True)
 
 
-def pip_mounts(folder: Path) -> list[str]:
-    """Options that let pip find in the chroot what it finds out here: its settings, certificates and folders."""
+def pip_mounts(folder: Path, wheels: bool) -> list[str]:
+    """Options that let pip find in the chroot what it finds out here: its settings, certificates and folders.
+
+    Folders of wheels, which may hold a CPU build of torch, are left out unless `wheels`.
+    """
     said = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
     )
@@ -71,6 +82,8 @@ def pip_mounts(folder: Path) -> list[str]:
     for line in said.stdout.splitlines():
         name, _, value = line.partition("=")
         settings[name.rpartition(".")[2]] = value.strip("'\"")
+    if not wheels:
+        settings.pop("find-links", None)
     if not settings:
         return []
     config = folder / "pip.conf"
