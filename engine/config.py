@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from engine.errors import EngineError
+from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
 AttentionName = Literal["auto", "torch", "triton"]
@@ -50,6 +51,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
+    log_format: LogFormat = "text"
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""
