@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import msgspec
 
 from engine.errors import EngineError
+from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
 AttentionName = Literal["auto", "torch", "triton"]
@@ -32,6 +33,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     decoding: str = "auto"
     draft_length: int | None = None
+    draft_model: str | None = None
+    prompt_lookup_max: int = 4
+    prompt_lookup_min: int = 2
     predrafts: str = "auto"
     denoise_threshold: float | None = None
     denoise_steps: int | None = None
@@ -55,6 +59,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
+    log_format: LogFormat = "text"
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""
@@ -63,6 +68,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:
+            raise EngineError("The lengths of n-grams to look up must lie between 1 and 16, the first the lower.")
         if self.decoding not in DECODINGS:
             raise EngineError(f"--decoding must be one of {', '.join(DECODINGS)}, not {self.decoding!r}.")
         if self.denoise_threshold is not None and not 0 <= self.denoise_threshold <= 1:

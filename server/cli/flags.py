@@ -41,6 +41,13 @@ class AttentionName(StrEnum):
     TRITON = "triton"
 
 
+class LogFormatName(StrEnum):
+    """What log lines look like."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Model = Annotated[
     str | None,
     typer.Argument(
@@ -63,6 +70,22 @@ DraftLength = Annotated[
     int | None,
     typer.Option(
         "--draft-length", help="Tokens drafted per step, k; the model's own if left out.", rich_help_panel=ENGINE
+    ),
+]
+DraftModel = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-model",
+        help="What drafts under --decoding draft-model or eagle3: a folder, hub id or pulled name.",
+        rich_help_panel=ENGINE,
+    ),
+]
+SpeculativeConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--speculative-config",
+        help='vLLM\'s JSON for the same: {"method": "ngram" | "draft_model" | "eagle3", ...}.',
+        rich_help_panel=ENGINE,
     ),
 ]
 Predrafts = Annotated[
