@@ -34,6 +34,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     decoding: str = "auto"
     draft_length: int | None = None
     draft_model: str | None = None
+    draft_width: int = 1
+    draft_nodes: int | None = None
     prompt_lookup_max: int = 4
     prompt_lookup_min: int = 2
     predrafts: str = "auto"
@@ -68,6 +70,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if not 1 <= self.draft_width <= 16 or not 1 <= (self.draft_nodes or 1) <= 256:
+            raise EngineError("--draft-width must lie between 1 and 16, and --draft-nodes between 1 and 256.")
+        if self.draft_width > 1 and self.decoding != "eagle3":
+            raise EngineError("--draft-width is for trees of drafts, which --decoding eagle3 makes; leave it out.")
         if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:
             raise EngineError("The lengths of n-grams to look up must lie between 1 and 16, the first the lower.")
         if self.decoding not in DECODINGS:

@@ -186,6 +186,8 @@ class Engine:
 
     def _commit(self, window: Window, resolution: Resolution) -> Decided:
         sequence = window.sequence
+        if resolution.path is not None:
+            self.runner.keep(window, resolution.path)
         committed = sequence.append(resolution.committed)
         if committed or (window.decodes and sequence.finish_reason is None):
             sequence.count_forward(_forward(window, resolution, committed))

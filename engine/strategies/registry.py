@@ -87,6 +87,12 @@ def _verify(config: EngineConfig, model: ModelConfig) -> Strategy:
     return DraftVerify(None)
 
 
+def _verify_tree(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.tree_verify import TreeVerify
+
+    return _verify(config, model) if config.draft_width == 1 else TreeVerify()
+
+
 def _ngram(config: EngineConfig, beside: Beside) -> Drafter:
     from engine.drafters.build import make_ngram
 
@@ -128,7 +134,7 @@ SCHEMES: dict[str, Scheme] = {
     "dream": Scheme(_dream, heeds=frozenset({STEPS, ORDER})),
     "ngram": Scheme(_verify, _ngram, predrafts=True),
     "draft-model": Scheme(_verify, _draft_model, _draft_model_bytes, predrafts=True),
-    "eagle3": Scheme(_verify, _eagle, _eagle_bytes, predrafts=True),
+    "eagle3": Scheme(_verify_tree, _eagle, _eagle_bytes, predrafts=True),
 }
 
 #: by the scheme and the shift of a checkpoint's draft config, what it can be decoded with; the first is auto
