@@ -50,13 +50,17 @@ class RequestTimes(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RequestSteps(msgspec.Struct, frozen=True, array_like=True):
-    """How a request was decoded: decode forwards, tokens they committed, steps per acceptance length 1..k."""
+    """How a request was decoded: decode forwards, tokens they committed, steps per acceptance length 1..k.
+
+    `draft_tokens` are the drafts beside d_0 that its forwards verified.
+    """
 
     forwards: int
     committed: int
     acceptance_lengths: list[int]
     cached_tokens: int
     preemptions: int
+    draft_tokens: int = 0
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True):
@@ -95,7 +99,12 @@ class Output(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class EngineStats(msgspec.Struct, tag=True, kw_only=True):
-    """A snapshot of one engine: gauges, and counters since its start (tokens unless named otherwise)."""
+    """A snapshot of one engine: gauges, and counters since its start (tokens unless named otherwise).
+
+    `step_times` counts steps by kind and by engine.bounds.STEP_SECONDS, `iteration_tokens` steps by
+    engine.bounds.ITERATION_TOKENS, `choices` steps by draft length, then by pre-draft groups. `rows` are those of all
+    forwards.
+    """
 
     running: int = 0
     waiting: int = 0
@@ -117,7 +126,12 @@ class EngineStats(msgspec.Struct, tag=True, kw_only=True):
     accepted_per_position: list[int] = []
     acceptance_lengths: list[int] = []
     cold_steps: int = 0
+    rows: int = 0
     forwards_by_kind: dict[str, int] = {}
+    seconds_by_kind: dict[str, float] = {}
+    step_times: dict[str, list[int]] = {}
+    iteration_tokens: list[int] = []
+    choices: dict[int, dict[int, int]] = {}
     draft_length: int = 1
     predraft_groups: int = 0
     last_step_time: float = 0.0

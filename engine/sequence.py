@@ -51,6 +51,7 @@ class Sequence:
         self.cached_tokens = 0
         self.preemptions = 0
         self.forwards = 0
+        self.draft_tokens = 0
         self.acceptance_lengths: list[int] = []
         self.logprobs: list[TokenLogprobs] = []
         #: those of tokens that are decided but not committed, by position
@@ -102,6 +103,7 @@ class Sequence:
         committed = forward.committed
         self._forwards.append(forward)
         self.forwards += forward.decodes
+        self.draft_tokens += forward.drafted if forward.decodes else 0
         if not forward.decodes or not committed:
             return
         if committed > len(self.acceptance_lengths):
@@ -161,4 +163,4 @@ class Sequence:
     def _steps(self) -> RequestSteps:
         lengths = self.acceptance_lengths
         committed = sum(length * steps for length, steps in enumerate(lengths, start=1))
-        return RequestSteps(self.forwards, committed, lengths, self.cached_tokens, self.preemptions)
+        return RequestSteps(self.forwards, committed, lengths, self.cached_tokens, self.preemptions, self.draft_tokens)
