@@ -27,6 +27,11 @@ def sdar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def efficient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_denoiser(tmp_path_factory.mktemp("checkpoints") / "efficient", "prompt-block")
+
+
+@pytest.fixture(scope="session")
 def llada(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_denoiser(tmp_path_factory.mktemp("checkpoints") / "llada", "denoise")
 

@@ -12,7 +12,7 @@ from engine.engine import Engine
 from engine.errors import EngineError, RequestError
 from engine.params import Grammar
 from engine.strategies.full_denoising import dream_share
-from engine.strategies.registry import CHECKPOINTS, SCHEMES
+from engine.strategies.registry import CHECKPOINTS, SCHEMES, SHIFTED
 from engine.strategies.unmasking import Unmasking
 from models.drafting import SCHEMES as DRAFTS
 from tests.engine.denoising.cases import requests
@@ -86,8 +86,7 @@ def test_settings_that_do_not_fit_are_refused_at_start_up(
 
 
 def test_every_way_a_checkpoint_drafts_has_a_way_to_be_decoded() -> None:
-    drafts = {(scheme, shift) for scheme, shifts in DRAFTS.items() for shift in shifts}
-    assert drafts | {("", 0)} == CHECKPOINTS.keys()
+    assert DRAFTS.keys() | {"", SHIFTED} == CHECKPOINTS.keys()
     named = {name for names in CHECKPOINTS.values() for name in names}
     assert named | {name for name, scheme in SCHEMES.items() if scheme.drafter is not None} == SCHEMES.keys()
 
