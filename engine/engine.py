@@ -166,7 +166,7 @@ class Engine:
         flat = [window.start + row for window in windows for row in window.targets]
         logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
         broken = _broken(logits)
-        if strategy.never is not None:
+        if rows and strategy.never is not None:
             logits = _without(logits, strategy.never)
         sampled = self.sampler.sample(logits, rows) if rows else []
         confidence = confidences(logits, sampled, strategy.confidence) if rows and strategy.confidence else []
