@@ -63,15 +63,31 @@ class RequestSteps(msgspec.Struct, frozen=True, array_like=True):
     draft_tokens: int = 0
 
 
+class Forward(msgspec.Struct, frozen=True, array_like=True):
+    """What one forward gave a sequence: it verified `drafted` drafts and added `committed` tokens.
+
+    The first `accepted` of these were drafts, the one after them, if any, is the AR row's own. `decodes` is false for
+    the forward that ends a prompt, or computes anew what a preemption took. A `denoised` one verified nothing: its
+    tokens were decided on mask rows, in this forward or before, and there may be none of them.
+    """
+
+    committed: int
+    accepted: int
+    drafted: int
+    decodes: bool
+    denoised: bool = False
+
+
 class Output(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """New tokens of one sequence. The last one carries `finish_reason`: stop, length, abort or error.
 
     `stop_token_id` is the id that ended the sequence (it is the last of token_ids). `prompt_logprobs` comes once, with
-    the first token: one entry per prompt token, None for the first.
+    the first token: one entry per prompt token, None for the first. `forwards` brought the token_ids, in order.
     """
 
     request_id: str
     token_ids: list[int]
+    forwards: list[Forward] = []
     logprobs: list[TokenLogprobs] | None = None
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     finish_reason: str | None = None

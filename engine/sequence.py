@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from engine.messages import Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
+from engine.messages import Forward, Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
 
 if TYPE_CHECKING:
     from engine.grammar.matcher import Matcher
@@ -58,6 +58,7 @@ class Sequence:
         self.held_logprobs: dict[int, TokenLogprobs] = {}
         self.prompt_logprobs: list[TokenLogprobs | None] = [None]
         self._published = self.prompt_len
+        self._forwards: list[Forward] = []
 
     @property
     def pending(self) -> int:
@@ -97,11 +98,13 @@ class Sequence:
                 return taken
         return len(token_ids)
 
-    def count_step(self, committed: int, drafted: int) -> None:
-        """Record a decode forward that committed so many tokens and had so many drafts beside d_0."""
-        self.forwards += 1
-        self.draft_tokens += drafted
-        if not committed:
+    def count_forward(self, forward: Forward) -> None:
+        """Record what a forward gave."""
+        committed = forward.committed
+        self._forwards.append(forward)
+        self.forwards += forward.decodes
+        self.draft_tokens += forward.drafted
+        if not forward.decodes or not committed:
             return
         if committed > len(self.acceptance_lengths):
             self.acceptance_lengths.extend([0] * (committed - len(self.acceptance_lengths)))
@@ -140,6 +143,7 @@ class Sequence:
         output = Output(
             request_id=self.request_id,
             token_ids=token_ids,
+            forwards=self._forwards,
             logprobs=self.logprobs if self.params.logprobs is not None else None,
             prompt_logprobs=self.prompt_logprobs if first and self.params.prompt_logprobs is not None else None,
             finish_reason=self.finish_reason,
@@ -150,6 +154,7 @@ class Sequence:
             steps=self._steps() if self.finish_reason else None,
         )
         self.logprobs = []
+        self._forwards = []
         return output
 
     def _times(self, now: float) -> RequestTimes:

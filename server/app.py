@@ -17,7 +17,7 @@ from server.middleware.body_limit import BodyLimit
 from server.middleware.exchanges import Exchanges
 from server.middleware.request_id import RequestId
 from server.protocol.errors import FAILURES
-from server.routes import chat, completions, health, models, responses, tokenize
+from server.routes import chat, completions, health, models, responses, tokenize, web
 from server.serving import Serving
 from server.settings import VERSION, ServerSettings
 from server.tracing import Tracing
@@ -38,11 +38,13 @@ def create_app(
     app.state.serving = Serving(settings, engine, tokenizer)
     for routes in (completions, chat, responses, models, tokenize, health):
         app.include_router(routes.router)
+    if settings.web:
+        app.include_router(web.web_router())
     install_error_handlers(app)
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.api_keys:
-        app.add_middleware(ApiKeys, keys=settings.api_keys)
+        app.add_middleware(ApiKeys, keys=settings.api_keys, also_open=web.page_files() if settings.web else ())
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -25,7 +25,8 @@ class ServerSettings:
     proxy strips; `stream_interval` the least number of tokens in a chunk after the first. With `stream_smoothing` a
     step's tokens leave one by one over the time that the next step is expected to take. `max_stored_responses` is how
     many answers of /v1/responses are kept. Without `tool_call_parser` the chat template tells the format of tool calls,
-    which `auto_tool_choice` lets the model use on its own choice. `otlp_endpoint` is the collector that traces go to.
+    which `auto_tool_choice` lets the model use on its own choice. `web` shows the page at /. `otlp_endpoint` is the
+    collector that traces go to.
     """
 
     model_names: tuple[str, ...]
@@ -50,6 +51,7 @@ class ServerSettings:
     tool_call_parser: str | None = None
     auto_tool_choice: bool = True
     reasoning_parser: str | None = None
+    web: bool = True
 
     @property
     def pacing(self) -> Pacing:
