@@ -103,7 +103,7 @@ class Sequence:
         committed = forward.committed
         self._forwards.append(forward)
         self.forwards += forward.decodes
-        self.draft_tokens += forward.drafted
+        self.draft_tokens += forward.drafted if forward.decodes else 0
         if not forward.decodes or not committed:
             return
         if committed > len(self.acceptance_lengths):

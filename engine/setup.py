@@ -29,7 +29,7 @@ from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
 from engine.strategies.drafter import Beside, Drafter
-from engine.strategies.registry import SCHEMES, choose_scheme
+from engine.strategies.registry import SCHEMES, check_heeded, choose_scheme
 from engine.threads import Threads
 from models.catalogue import cache_folder
 from models.checkpoint import load_decoder
@@ -70,6 +70,8 @@ def build(config: EngineConfig) -> Parts:
     folder = Path(config.model)
     model_config = ModelConfig.from_folder(folder)
     config = _resolve_drafting(config, model_config)
+    scheme = SCHEMES[config.decoding]
+    strategy = scheme.make(config, model_config)
     asked = config.max_model_len is not None or config.num_pages is not None
     config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
     device, dtype = _device(config), _dtype(config, model_config)
@@ -84,8 +86,6 @@ def build(config: EngineConfig) -> Parts:
     config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
     triton = uses_triton(config.attention_backend, device, dtype)
     prepare_for_inference(model, triton)
-    scheme = SCHEMES[config.decoding]
-    strategy = scheme.make(config, model_config)
     caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
     pool = PagePool(num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
@@ -127,7 +127,9 @@ def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
             raise EngineError(f"--async-scheduling does not know --decoding {decoding}; leave one of them out.")
         config = msgspec.structs.replace(config, async_scheduling=False)
     predrafts = config.predrafts if scheme.predrafts else "none"
-    return msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    config = msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    check_heeded(config)
+    return config
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:
