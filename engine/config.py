@@ -11,6 +11,9 @@ from engine.errors import EngineError
 Decoding = Literal["auto", "tidar", "ar"]
 AttentionName = Literal["auto", "torch", "triton"]
 
+#: an idle engine speaks every second
+LEAST_TIMEOUT = 2.0
+
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine process is started with; lengths in tokens.
@@ -19,6 +22,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
+    An engine process that says nothing for `engine_timeout` seconds (0: however long) is replaced.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to 256 MiB on a CPU and, on a GPU, to what is left of `gpu_memory_utilization` of its memory.
     """
@@ -41,6 +45,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
+    engine_timeout: float = 60.0
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
@@ -50,6 +55,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("max_num_seqs", "max_num_batched_tokens", "page_size"):
             if getattr(self, name) < 1:
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        if self.engine_timeout and self.engine_timeout < LEAST_TIMEOUT:
+            raise EngineError(f"--engine-timeout must be 0 or at least {LEAST_TIMEOUT:g}, not {self.engine_timeout:g}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
         if self.decoding not in ("auto", "tidar", "ar"):

@@ -118,7 +118,7 @@ class Scheduler:
                 break
             del self.waiting[0]
             insort(self.running, sequence, key=_rank)
-            sequence.scheduled_time = sequence.scheduled_time or time.time()
+            sequence.scheduled_time = sequence.scheduled_time or time.monotonic()
             windows.append(window)
             budget -= window.shape.rows
         return windows

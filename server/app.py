@@ -10,6 +10,7 @@ from models.tokenizer import Tokenizer
 from server.errors import install_error_handlers
 from server.middleware.auth import ApiKeys
 from server.middleware.body_limit import BodyLimit
+from server.middleware.door import Door
 from server.middleware.request_id import RequestId
 from server.protocol.errors import FAILURES
 from server.routes import chat, completions, health, models, responses, tokenize
@@ -32,6 +33,7 @@ def create_app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokeni
         app.include_router(routes.router)
     install_error_handlers(app)
     # The last one added is the first to see a request.
+    app.add_middleware(Door, gate=app.state.serving.gate)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)

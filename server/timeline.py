@@ -26,7 +26,7 @@ class Timeline:
         """`count` tokens have just arrived together; the time since the last ones is shared among them."""
         if not count:
             return
-        now = time.perf_counter()
+        now = time.monotonic()
         if not self._tokens:
             self._first = now
             self._metrics.time_to_first_token.observe(now - self._arrived)
@@ -44,7 +44,7 @@ class Timeline:
             self._times, self.steps = output.times, output.steps
         self._metrics.finished[reason] += 1
         if reason in ("stop", "length"):
-            self._metrics.e2e_request_latency.observe(time.perf_counter() - self._arrived)
+            self._metrics.e2e_request_latency.observe(time.monotonic() - self._arrived)
             self._metrics.request_queue_time.observe(self._queue_time)
 
     @property
