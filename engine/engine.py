@@ -19,6 +19,7 @@ from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
 from engine.messages import EngineStats, Output, Ready, Submit
 from engine.policy.base import Load
+from engine.relief import Relief, ran_out
 from engine.resident.build import make_loop
 from engine.sampling.logprobs import token_logprobs
 from engine.sampling.row import Row
@@ -53,6 +54,7 @@ class Engine:
         self.policy = self._parts.policy
         self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device, self._parts.triton)
         self.grammars = GrammarQueue(self._parts.grammars)
+        self.relief = Relief(self.scheduler)
         self.recorder = StatsRecorder()
         self._sequences: dict[str, Sequence] = {}
         self._finished: list[Sequence] = []
@@ -92,14 +94,23 @@ class Engine:
             return self._publish(landed)
         started = time.perf_counter()
         load = self.scheduler.load()
-        choice = self.policy.choose(load, self.config.max_num_batched_tokens)
+        choice = self.policy.choose(load, self.scheduler.max_num_batched_tokens)
         windows = self.scheduler.schedule(choice)
         if not windows:
             return self._publish([])
         self.recorder.chose(choice)
-        hidden = self.runner.forward(windows)
-        self._score_prompts(windows, hidden)
-        decided = self._resolve(windows, hidden)
+        try:
+            hidden = self.runner.forward(windows)
+            self._score_prompts(windows, hidden)
+            sampled, logits = self._sample(windows, hidden)
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            # Nothing has been committed yet, so what does not fit can be done again.
+            self.relief.shrink(sum(window.shape.rows for window in windows))
+            return self._publish([window.sequence for window in windows])
+        self.relief.fitted()
+        decided = self._resolve(windows, sampled, logits)
         self._draft(decided, hidden)
         self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
@@ -164,12 +175,15 @@ class Engine:
             logits = self.runner.logits(hidden, list(rows))
             sequence.prompt_logprobs += token_logprobs(logits, sequence.tokens[first : last + 1], count)
 
-    def _resolve(self, windows: list[Window], hidden: Tensor) -> list[_Decided]:
-        """Sample every target row, let the strategy commit, and move sequences and cache forward."""
+    def _sample(self, windows: list[Window], hidden: Tensor) -> tuple[list[int], Tensor]:
+        """The token that follows every target row, and the rows' logits."""
         rows = [row for window in windows for row in self._ar_rows(window)]
         flat = [window.start + row for window in windows for row in window.targets]
         logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
-        sampled = self.sampler.sample(logits, rows) if rows else []
+        return self.sampler.sample(logits, rows) if rows else [], logits
+
+    def _resolve(self, windows: list[Window], sampled: list[int], logits: Tensor) -> list[_Decided]:
+        """Let the strategy commit what was sampled, and move sequences and cache forward."""
         broken = _broken(logits)
         decided = []
         first = 0

@@ -71,7 +71,7 @@ class Scheduler:
                 budget -= window.shape.rows
                 position += 1
             else:
-                self._preempt(self.running[-1])
+                self.preempt_last()
                 preempted = True
         if not preempted:
             windows += self._admit(choice, budget)
@@ -144,8 +144,9 @@ class Scheduler:
             sequence.cached_tokens = sequence.prefix_len
         return True
 
-    def _preempt(self, sequence: Sequence) -> None:
-        self.running.remove(sequence)
+    def preempt_last(self) -> None:
+        """The running sequence that is last in rank gives its pages back and waits to be recomputed."""
+        sequence = self.running.pop()
         self._release(sequence)
         sequence.preempt()
         self.preemptions += 1
