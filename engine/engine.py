@@ -21,6 +21,7 @@ from engine.messages import EngineStats, Output, Ready, Submit
 from engine.policy.base import Load
 from engine.relief import Relief, ran_out
 from engine.resident.build import make_loop
+from engine.sampling.confidence import confidences
 from engine.sampling.logprobs import token_logprobs
 from engine.sampling.row import Row
 from engine.sampling.sampler import Sampler
@@ -28,6 +29,7 @@ from engine.sequence import Sequence
 from engine.setup import Parts, build
 from engine.stats import StatsRecorder
 from engine.strategies.base import Resolution
+from engine.strategies.drafter import Decided
 from engine.window import Window
 
 #: how long a step that has nothing else to do waits for a grammar, in seconds
@@ -35,12 +37,17 @@ GRAMMAR_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
-class _Decided:
-    """One window after its AR rows have been sampled: what the strategy said, and how many tokens were taken."""
+class _Sampled:
+    """All windows' target rows, one after another, with the token that each chose and how sure it was.
 
-    window: Window
-    resolution: Resolution
-    committed: int
+    `logits` is [rows, vocab_size]; `broken` are the indices of rows that are not numbers.
+    """
+
+    rows: list[Row]
+    logits: Tensor
+    tokens: list[int]
+    confidence: list[float]
+    broken: set[int]
 
 
 class Engine:
@@ -102,15 +109,15 @@ class Engine:
         try:
             hidden = self.runner.forward(windows)
             self._score_prompts(windows, hidden)
-            sampled, logits = self._sample(windows, hidden)
+            sampled = self._sample(windows, hidden)
         except Exception as error:
             if not ran_out(error):
                 raise
             # Nothing has been committed yet, so what does not fit can be done again.
-            self.relief.shrink(sum(window.shape.rows for window in windows))
+            self.relief.shrink([window.shape.rows for window in windows])
             return self._publish([window.sequence for window in windows])
         self.relief.fitted()
-        decided = self._resolve(windows, sampled, logits)
+        decided = self._resolve(windows, sampled)
         self._draft(decided, hidden)
         self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
@@ -141,6 +148,8 @@ class Engine:
         max_len = ready.max_model_len
         if params.max_tokens is not None:
             max_len = len(request.prompt_token_ids) + params.max_tokens
+        if (refusal := self._parts.strategy.refusal(request, max_len)) is not None:
+            raise refusal
         return Sequence(request, self._seed(params.seed), max_len, stop_tokens(params, ready))
 
     def _seed(self, seed: int | None) -> int:
@@ -175,53 +184,66 @@ class Engine:
             logits = self.runner.logits(hidden, list(rows))
             sequence.prompt_logprobs += token_logprobs(logits, sequence.tokens[first : last + 1], count)
 
-    def _sample(self, windows: list[Window], hidden: Tensor) -> tuple[list[int], Tensor]:
-        """The token that follows every target row, and the rows' logits."""
-        rows = [row for window in windows for row in self._ar_rows(window)]
+    def _sample(self, windows: list[Window], hidden: Tensor) -> _Sampled:
+        """What follows every target row."""
+        strategy = self._parts.strategy
+        rows = [row for window in windows for row in strategy.rows(window)]
         flat = [window.start + row for window in windows for row in window.targets]
         logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
-        return self.sampler.sample(logits, rows) if rows else [], logits
-
-    def _resolve(self, windows: list[Window], sampled: list[int], logits: Tensor) -> list[_Decided]:
-        """Let the strategy commit what was sampled, and move sequences and cache forward."""
         broken = _broken(logits)
+        if strategy.never is not None:
+            logits = _without(logits, strategy.never)
+        tokens = self.sampler.sample(logits, rows) if rows else []
+        confidence = confidences(logits, tokens, strategy.confidence) if rows and strategy.confidence else []
+        return _Sampled(rows, logits, tokens, confidence, broken)
+
+    def _resolve(self, windows: list[Window], sampled: _Sampled) -> list[Decided]:
+        """Let the strategy commit what was sampled, and move sequences and cache forward."""
         decided = []
         first = 0
         for window in windows:
             span = slice(first, first + len(window.targets))
             first = span.stop
-            if not broken.isdisjoint(range(span.start, span.stop)):
+            if not sampled.broken.isdisjoint(range(span.start, span.stop)):
                 window.sequence.fail(NAN_MESSAGE)
                 self.scheduler.pool.forget(window.sequence.pages)
             else:
-                decided.append(self._commit(window, sampled[span], logits[span]))
+                tokens = sampled.tokens[span]
+                resolution = self._parts.strategy.resolve(window, tokens, sampled.confidence[span])
+                decided.append(self._commit(window, resolution))
+                self._keep_logprobs(decided[-1], sampled.rows[span], tokens, sampled.logits[span])
         return decided
 
-    @staticmethod
-    def _ar_rows(window: Window) -> list[Row]:
-        """The rows after the window's target tokens, each of which chooses the token at the next position."""
+    def _commit(self, window: Window, resolution: Resolution) -> Decided:
         sequence = window.sequence
-        first, drafts = sequence.prefix_len + 1, window.tokens[sequence.pending :]
-        rows = [Row(sequence, first + row, window.tokens[sequence.pending : row + 1]) for row in window.targets]
-        if rows and sequence.matcher is not None:
-            for row, allowed in zip(rows, sequence.matcher.allowed_along(drafts), strict=True):
-                row.allowed = allowed
-        return rows
-
-    def _commit(self, window: Window, sampled: list[int], logits: Tensor) -> _Decided:
-        sequence = window.sequence
-        resolution = self._parts.strategy.resolve(window, sampled)
         committed = sequence.append(resolution.committed)
-        if committed and sequence.params.logprobs is not None:
-            tokens = resolution.committed[:committed]
-            sequence.logprobs += token_logprobs(logits[:committed], tokens, sequence.params.logprobs)
-        if window.decodes and committed:
+        if window.decodes and (committed or sequence.finish_reason is None):
             sequence.count_step(committed)
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
-        return _Decided(window, resolution, committed)
+        return Decided(window, resolution, committed)
 
-    def _draft(self, decided: list[_Decided], hidden: Tensor) -> None:
+    @staticmethod
+    def _keep_logprobs(decided: Decided, rows: list[Row], sampled: list[int], logits: Tensor) -> None:
+        """Log-probabilities of the tokens that this step decided, held back until these are committed."""
+        sequence, fixed = decided.window.sequence, decided.resolution.fixed
+        count = sequence.params.logprobs
+        if count is None:
+            return
+        chosen = list(range(decided.committed) if fixed is None else fixed)
+        if chosen:
+            scored = token_logprobs(logits[chosen], [sampled[i] for i in chosen], count)
+            sequence.held_logprobs.update({rows[i].position: each for i, each in zip(chosen, scored, strict=True)})
+        first = len(sequence.tokens) - decided.committed
+        sequence.logprobs += [sequence.held_logprobs.pop(p) for p in range(first, len(sequence.tokens))]
+
+    def _draft(self, decided: list[Decided], hidden: Tensor) -> None:
+        """What may come next: from this forward's own mask rows, and from a drafter where there is one."""
+        self._draft_from_masks(decided, hidden)
+        if self._parts.drafter is not None:
+            self._parts.drafter.propose(decided, hidden)
+
+    def _draft_from_masks(self, decided: list[Decided], hidden: Tensor) -> None:
         """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""
         drafting = [d for d in decided if d.resolution.draft_rows and d.window.sequence.finish_reason is None]
         if not drafting:
@@ -258,13 +280,13 @@ class Engine:
             if sequence.request_id in bound:
                 sequence.drafts = bound[sequence.request_id].drafts
 
-    def _record(self, windows: list[Window], decided: list[_Decided], load: Load, seconds: float) -> None:
+    def _record(self, windows: list[Window], decided: list[Decided], load: Load, seconds: float) -> None:
         for d in decided:
-            if d.window.decodes and d.committed:
+            if d.window.decodes and (d.committed or d.window.sequence.finish_reason is None):
                 self.recorder.decode(d.window, d.committed)
                 self.policy.observe_window(d.window.drafted, len(d.resolution.committed) - 1)
             elif not d.window.decodes:
-                self.recorder.prefill(d.resolution.kept)
+                self.recorder.prefill(len(d.window.tokens))
         self.recorder.step(windows, seconds, sum(d.committed for d in decided))
         if all(window.decodes for window in windows):
             self.policy.observe_step(self.recorder.last_rows, load, seconds)
@@ -273,6 +295,8 @@ class Engine:
         del self._sequences[sequence.request_id]
         if self.resident is not None:
             self.resident.keep_pages(sequence)
+        if self._parts.drafter is not None:
+            self._parts.drafter.forget(sequence)
         if not self.grammars.withdraw(sequence):
             self.scheduler.remove(sequence)
         self._finished.append(sequence)
@@ -295,6 +319,13 @@ def _broken(logits: Tensor) -> set[int]:
         return set()
     bad = ~torch.isfinite(logits).all(-1)
     return set(bad.nonzero().flatten().tolist())
+
+
+@torch.inference_mode()
+def _without(logits: Tensor, token: int) -> Tensor:
+    """The logits [rows, vocab_size] themselves, where this token can no longer be sampled."""
+    logits[:, token] = float("-inf")
+    return logits
 
 
 def _resident_bytes() -> int:

@@ -31,20 +31,24 @@ class Relief:
         self._usual = scheduler.max_num_batched_tokens
         self._sound = 0
 
-    def shrink(self, rows: int) -> None:
-        """A step of so many rows did not fit. The youngest sequences wait until the others leave room; a sequence that
-        is alone with its single row fails."""
+    def shrink(self, rows: list[int]) -> None:
+        """A step of windows with so many rows each did not fit; the youngest sequences wait while others have none.
+
+        One that is alone, and whose window cannot be made smaller, fails.
+        """
         scheduler = self._scheduler
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._sound = 0
-        if rows <= 1:
+        before = sum(rows)
+        budget = max(1 if scheduler.strategy.divisible else max(rows), before // 2)
+        if budget >= before:
             scheduler.running[-1].fail(MESSAGE)
             return
-        scheduler.max_num_batched_tokens = rows // 2
-        while len(scheduler.running) > scheduler.max_num_batched_tokens:
+        scheduler.max_num_batched_tokens = budget
+        while len(scheduler.running) > budget:
             scheduler.preempt_last()
-        logger.warning("A step of %d rows ran out of memory; the next ones have at most %d.", rows, rows // 2)
+        logger.warning("A step of %d rows ran out of memory; the next ones have at most %d.", before, budget)
 
     def fitted(self) -> None:
         """A step went well."""
