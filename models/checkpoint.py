@@ -111,22 +111,26 @@ def _check_tied(names: Names, weights: Weights) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves new parameters without torch's own normal numbers: to draw them on meta imports its compiler, and that
-    takes longer than all the rest of an engine's start."""
+    """Makes parameters without torch's meta operators in Python: they import its compiler and sympy, which takes longer
+    than all the rest of an engine's start."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        kwargs = kwargs or {}
         if func is nn.init.normal_:
-            return (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+            return kwargs["tensor"]
+        if func is torch.empty_like:
+            return torch.empty(args[0].shape, dtype=args[0].dtype, **kwargs)
+        return func(*args, **kwargs)
 
 
 def _allocate(config: ModelConfig, dtype: torch.dtype, device: torch.device | str) -> Decoder:
     """A decoder with uninitialised parameters and exact rotary tables, shaped on meta so nothing is filled twice."""
     with torch.device("meta"), _Unfilled():
         decoder = Decoder(config)
-    decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)
+    with _Unfilled():
+        decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)
     decoder.build_tables()
     return decoder.eval()
 
