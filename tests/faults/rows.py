@@ -59,7 +59,8 @@ KILLED = Row(
 )  # fmt: skip
 RESTARTING = Row(
     "a request comes while there is no engine",
-    503, "engine_restarting", "The engine is being restarted", 503, 503, "`Retry-After` says when to ask again", "nothing",
+    503, "engine_restarting", "The engine is being restarted", 503, 503,
+    "`Retry-After` says when to ask again", "nothing",
 )  # fmt: skip
 HUNG = Row(
     "the engine hangs for `--engine-timeout` (60 s)",
@@ -110,7 +111,8 @@ CLOCK = Row(
 )  # fmt: skip
 DISK = Row(
     "the disk is full when a model is fetched",
-    None, None, "", 200, 200, "`tidar pull` says so in one sentence, exit code 1; nothing half-written stays", "nothing",
+    None, None, "", 200, 200,
+    "`tidar pull` says so in one sentence, exit code 1; nothing half-written stays", "nothing",
 )  # fmt: skip
 
 ROWS = (
