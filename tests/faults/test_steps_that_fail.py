@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import threading
 from collections.abc import Iterator
@@ -81,10 +82,8 @@ def test_an_engine_without_host_memory_fails_what_does_not_fit_and_serves_on(ser
     try:
         refused = server.post("/v1/completions", big)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_AS, before)
-        except ProcessLookupError:
-            pass
     rows.HOST_MEMORY.check(refused)
     server.wait_until(lambda: server.get("/health/ready").status_code == 200, 90)
     assert server.complete(**big)["choices"][0]["prompt_logprobs"]
