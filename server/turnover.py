@@ -12,6 +12,7 @@ class Turnover:
     """Seconds per departure, measured only while others wait, since an engine with room to spare leaves no mark."""
 
     def __init__(self) -> None:
+        self._seen = 0
         self._departed = 0.0
         self._seconds = 0.0
         self._last: tuple[float, int] | None = None
@@ -20,6 +21,7 @@ class Turnover:
         """So many sequences have finished in all by `now` (monotonic, in seconds); `queued`: others still wait."""
         if self._last is not None:
             seconds, departed = now - self._last[0], finished - self._last[1]
+            self._seen += departed
             kept = (1 - 1 / MEMORY) ** departed
             self._departed = self._departed * kept + departed
             self._seconds = self._seconds * kept + seconds
@@ -27,4 +29,4 @@ class Turnover:
 
     def seconds_for(self, sequences: int) -> float:
         """How long so many departures take; 0 while too few have been seen."""
-        return sequences * self._seconds / self._departed if self._departed >= ENOUGH else 0.0
+        return sequences * self._seconds / self._departed if self._seen >= ENOUGH else 0.0

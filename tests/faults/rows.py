@@ -77,8 +77,9 @@ CUDA_MEMORY = Row(
 )  # fmt: skip
 HOST_MEMORY = Row(
     "the engine can allocate no more host memory",
-    500, "engine_error", "send", 200, 200, "the next step is smaller; where nothing helps, " + RESTART,
-    "a request that does not fit even alone",
+    500, "engine_error", "send", 200, 200,
+    "the next step is smaller, and nobody notices; where that is not enough, " + RESTART,
+    "at worst " + IN_FLIGHT,
 )  # fmt: skip
 NAN = Row(
     "logits are not numbers",

@@ -30,7 +30,9 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Injection:
 
 @pytest.fixture(scope="module")
 def server(served_model: Path, faulty: Injection) -> Iterator[LiveServer]:
-    with LiveServer(served_model, "--decoding", "tidar", env=faulty.environment) as live:
+    # large tensors come from the system each time, which can be told to give no more
+    environment = {**faulty.environment, "MALLOC_MMAP_THRESHOLD_": "16384"}
+    with LiveServer(served_model, "--decoding", "tidar", env=environment) as live:
         yield live
 
 
@@ -73,18 +75,30 @@ def test_when_gpu_memory_runs_out_in_a_step_nobody_notices(server: LiveServer, f
     server.wait_until_idle()
 
 
-def test_an_engine_without_host_memory_fails_what_does_not_fit_and_serves_on(server: LiveServer) -> None:
-    pid = server.engine_pid()
+def test_an_engine_without_host_memory_takes_smaller_steps_or_is_replaced(server: LiveServer) -> None:
+    """Which of the two depends on what asks for memory first; nothing comes out that is not right."""
+    big = {"prompt": [9] * 200, "max_tokens": 1, "prompt_logprobs": 5, "temperature": 0}
+    expected = server.complete(**big)["choices"]
+    pid, said = server.engine_pid(), server.log.count("ran out of memory")
     before = resource.prlimit(pid, resource.RLIMIT_AS)
     used = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
-    big = {"prompt": [9] * 200, "max_tokens": 1, "prompt_logprobs": 20}
     resource.prlimit(pid, resource.RLIMIT_AS, (used, before[1]))
     try:
-        refused = server.post("/v1/completions", big)
+        answer = server.post("/v1/completions", big)
     finally:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_AS, before)
-    rows.HOST_MEMORY.check(refused)
-    server.wait_until(lambda: server.get("/health/ready").status_code == 200, 90)
-    assert server.complete(**big)["choices"][0]["prompt_logprobs"]
+    if answer.status_code == 200:
+        assert _ranks(answer.json()["choices"]) == _ranks(expected)
+        assert server.log.count("ran out of memory") > said
+    else:
+        rows.HOST_MEMORY.check(answer)
+    server.wait_until(lambda: server.get("/health/ready").status_code == rows.HOST_MEMORY.ready, 90)
+    assert _ranks(server.complete(**big)["choices"]) == _ranks(expected)
     server.wait_until_idle()
+
+
+def _ranks(choices: list[dict[str, Any]]) -> list[list[str]]:
+    """The candidates at each position of the prompt, in order of their rank, and the text."""
+    places = [place for place in choices[0]["prompt_logprobs"] if place is not None]
+    return [sorted(place, key=lambda token: place[token]["rank"]) for place in places] + [[choices[0]["text"]]]
