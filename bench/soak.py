@@ -91,13 +91,21 @@ async def soak(server: Served, requests: int, seconds: float, concurrency: int, 
                 outcome = await ask(client, mixed(chance, context))
                 run.outcomes.append(outcome)
                 run.ends.append(time.monotonic() - began)
-                await asyncio.sleep(float(outcome.retry_after or 0))
+                if outcome.status == 503:
+                    await _until_back(run, float(outcome.retry_after or 0))
 
         async with _watched(server, run, began):
             await asyncio.gather(*(worker(name) for name in range(concurrency)))
             run.seconds = time.monotonic() - began
         run.left_over = await _left_over(client)
     return run
+
+
+async def _until_back(run: Soak, seconds: float) -> None:
+    """Stay away as long as one was told to, and while there is no engine."""
+    await asyncio.sleep(seconds)
+    while run.killed is not None and run.back is None:
+        await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager

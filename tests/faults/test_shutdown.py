@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ def test_ctrl_c_on_an_idle_server_ends_it_at_once(served_model: Path) -> None:
 def test_ctrl_c_while_the_model_is_loading_ends_it_too(served_model: Path) -> None:
     command = [sys.executable, "-m", "server.cli", "serve", str(served_model), "--port", str(free_port())]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    threading.Event().wait(1.5)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while not children.read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0, log
