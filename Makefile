@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test quick lint bench soak clean
+.PHONY: serve test quick lint bench soak prove-image clean
 
 serve: $(VENV)/serve.stamp
 	$(BIN)/tidar serve $(ARGS)
@@ -25,6 +25,10 @@ bench: $(VENV)/serve.stamp
 
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m bench.soak $(ARGS)
+
+# As root on Debian with buildah and debootstrap: every step of the Dockerfile, and the server that comes out of it.
+prove-image:
+	$(PYTHON) docker/prove.py $(ARGS)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
