@@ -13,6 +13,9 @@ from engine.strategies.registry import DECODINGS
 AttentionName = Literal["auto", "torch", "triton"]
 DenoiseOrder = Literal["confidence", "margin", "entropy", "left-to-right"]
 
+#: an idle engine speaks every second
+LEAST_TIMEOUT = 2.0
+
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine process is started with; lengths in tokens.
@@ -21,6 +24,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
+    An engine process that says nothing for `engine_timeout` seconds (0: however long) is replaced.
     `denoise_threshold`, `denoise_steps` and `denoise_order` say which masks become tokens in a forward, where several
     of them denoise a block of draft_length masks; None is the scheme's own. `denoise_cache` lets the forwards of one
     block share the K/V of all before it, where the weights see everything in both directions: an approximation.
@@ -58,6 +62,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
+    engine_timeout: float = 60.0
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
@@ -68,6 +73,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("max_num_seqs", "max_num_batched_tokens", "page_size"):
             if getattr(self, name) < 1:
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        if self.engine_timeout and self.engine_timeout < LEAST_TIMEOUT:
+            raise EngineError(f"--engine-timeout must be 0 or at least {LEAST_TIMEOUT:g}, not {self.engine_timeout:g}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
         if not 1 <= self.draft_width <= 16 or not 1 <= (self.draft_nodes or 1) <= 256:
