@@ -32,6 +32,7 @@ from engine.threads import Threads
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
 from models.packing import pack_for_cpu
+from models.quantization import quantize_weights, weight_bytes
 
 DTYPES = {
     "float32": torch.float32,
@@ -75,7 +76,7 @@ def build(config: EngineConfig) -> Parts:
         torch.set_num_threads(threads)
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         model = load_decoder(folder, dtype, device, lora=Path(config.lora) if config.lora else None)
-    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    quantize_weights(model, config.quantization)
     with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
         storage, num_pages = _storage(config, model_config, dtype, device, asked)
     config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
@@ -105,7 +106,7 @@ def build(config: EngineConfig) -> Parts:
         device=str(device),
         num_pages=num_pages,
         page_size=config.page_size,
-        weight_bytes=weight_bytes,
+        weight_bytes=weight_bytes(model),
         kv_cache_bytes=storage.num_bytes,
         forward_bytes=forward_bytes(config, model_config, dtype),
         load_seconds=0.0,
