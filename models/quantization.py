@@ -1,6 +1,6 @@
 """Linear layers on 8- or 4-bit weights, through torch's own kernels; activations stay in 16 bits.
 
-int8 keeps one scale per output; int4 a scale and an offset per group of inputs, with the head, which chooses tokens,
+int8 keeps one scale per output; int4 a scale and an offset per 32 inputs, with the head, which chooses tokens,
 in int8. The kernels multiply bfloat16 rows: on a CPU every row gets the same bits with however many rows it is
 computed (tests/models/test_quantization.py), on a GPU that is not measured. Embedding and norms stay as they are.
 """
@@ -19,14 +19,14 @@ from models.linear import Linear
 
 Quantization = Literal["none", "int8", "int4"]
 
-#: inputs that share a scale in 4 bits; the first that divides a layer's inputs is taken
-GROUPS = (128, 64, 32)
+#: inputs that share a scale in 4 bits; the fewest that the kernels know, as the blocks of a GGUF have
+GROUP = 32
 #: outputs of a 4-bit layer come in multiples of this
 OUTPUTS = 16
 #: rows of a weight that are quantised at once, so that its float32 copy stays small
 ROWS = 4096
-#: tile of the GPU's 4-bit kernel along the inputs, in units of 16
-INNER_TILES = 8
+#: what the GPU's 4-bit kernel counts inputs in; it packs 2, 4 or 8 of these together
+TILE = 16
 
 
 def quantize_weights(decoder: Decoder, kind: Quantization) -> None:
@@ -84,14 +84,12 @@ class Int4Linear(nn.Module):
         """`weight` [in, out], as in `Linear`. Raises ModelError where its sizes do not suit the kernel."""
         super().__init__()
         inputs, outputs = weight.shape
-        group = next((group for group in GROUPS if inputs % group == 0), None)
-        if group is None or outputs % OUTPUTS:
+        if inputs % GROUP or outputs % OUTPUTS:
             raise ModelError(
                 f"A layer of {inputs} inputs and {outputs} outputs cannot be kept in 4 bits, which takes multiples of "
-                f"{GROUPS[-1]} and {OUTPUTS}: use --quantization int8."
+                f"{GROUP} and {OUTPUTS}: use --quantization int8."
             )
-        self.group = group
-        parts = [_to_int4(rows.float(), group) for rows in weight.t().split(ROWS)]
+        parts = [_to_int4(rows.float()) for rows in weight.t().split(ROWS)]
         numbers, scales = (torch.cat([part[index] for part in parts]) for index in (0, 1))
         self.register_buffer("packed", _packed(numbers))
         self.register_buffer("scales", scales.transpose(0, 1).contiguous())
@@ -99,7 +97,7 @@ class Int4Linear(nn.Module):
         self._product = _int4_product(weight.device.type)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        y = self._product(x.to(torch.bfloat16), self.packed, self.group, self.scales)
+        y = self._product(x.to(torch.bfloat16), self.packed, GROUP, self.scales)
         return _finished(y.to(x.dtype), self.bias, residual)
 
 
@@ -119,9 +117,9 @@ def _to_int8(rows: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(rows / scale.float()[:, None]).clamp(-127, 127).to(torch.int8), scale
 
 
-def _to_int4(rows: Tensor, group: int) -> tuple[Tensor, Tensor]:
+def _to_int4(rows: Tensor) -> tuple[Tensor, Tensor]:
     """int32 [out, in] from 0 to 15, and bfloat16 [out, groups, 2]: a weight is (number - 8) · first + second."""
-    grouped = rows.unflatten(1, (-1, group))
+    grouped = rows.unflatten(1, (-1, GROUP))
     low, high = grouped.amin(2), grouped.amax(2)
     scale = ((high - low) / 15).clamp_min(1e-12).bfloat16()
     offset = (low + 8 * scale.float()).bfloat16()
@@ -130,12 +128,13 @@ def _to_int4(rows: Tensor, group: int) -> tuple[Tensor, Tensor]:
 
 
 def _packed(numbers: Tensor) -> Tensor:
+    inner_tiles = next(tiles for tiles in (8, 4, 2) if numbers.shape[1] % (tiles * TILE) == 0)
     ops = torch.ops.aten
     if numbers.device.type == "cpu":
-        packed: Tensor = ops._convert_weight_to_int4pack_for_cpu(numbers, INNER_TILES)
+        packed: Tensor = ops._convert_weight_to_int4pack_for_cpu(numbers, inner_tiles)
         return packed
     pairs = (numbers[:, ::2] << 4 | numbers[:, 1::2]).to(torch.uint8)
-    return torch._convert_weight_to_int4pack(pairs.contiguous(), INNER_TILES)
+    return torch._convert_weight_to_int4pack(pairs.contiguous(), inner_tiles)
 
 
 def _int4_product(device: str) -> Callable[[Tensor, Tensor, int, Tensor], Tensor]:

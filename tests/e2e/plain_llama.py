@@ -12,7 +12,7 @@ Array = np.ndarray[Any, Any]
 
 
 class PlainLlama:
-    """Float64 throughout; queries and keys are rotated pair by pair, in the order in which a GGUF keeps them."""
+    """Float32 throughout; queries and keys are rotated pair by pair, in the order in which a GGUF keeps them."""
 
     def __init__(self, path: Path) -> None:
         reader = GGUFReader(path)
@@ -25,7 +25,7 @@ class PlainLlama:
         self.layers, self.heads = int(entry("block_count")), int(entry("attention.head_count"))
         self.kv_heads, self.theta = int(entry("attention.head_count_kv")), float(entry("rope.freq_base"))
         self.eps = float(entry("attention.layer_norm_rms_epsilon"))
-        self.weights = {t.name: dequantize(t.data, t.tensor_type).astype(np.float64) for t in reader.tensors}
+        self.weights = {t.name: dequantize(t.data, t.tensor_type) for t in reader.tensors}
 
     def logits(self, token_ids: list[int]) -> Array:
         """[tokens, vocabulary] of one sequence."""
@@ -47,8 +47,8 @@ class PlainLlama:
     def _attention(self, layer: int, x: Array) -> Array:
         q, k, v = (self._times(x, f"blk.{layer}.attn_{part}").reshape(len(x), -1, self._width(layer)) for part in "qkv")
         k, v = (np.repeat(heads, self.heads // self.kv_heads, 1) for heads in (self._rotated(k), v))
-        scores = np.einsum("qhd,khd->hqk", self._rotated(q), k) / np.sqrt(self._width(layer))
-        scores += np.triu(np.full((len(x), len(x)), -np.inf), 1)
+        scores = np.einsum("qhd,khd->hqk", self._rotated(q), k) * self._width(layer) ** -0.5
+        scores += np.triu(np.full((len(x), len(x)), -np.inf, np.float32), 1)
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         mixed = np.einsum("hqk,khd->qhd", scores / scores.sum(-1, keepdims=True), v)
         return self._times(mixed.reshape(len(x), -1), f"blk.{layer}.attn_output")
@@ -58,7 +58,7 @@ class PlainLlama:
 
     def _rotated(self, heads: Array) -> Array:
         tokens, _, width = heads.shape
-        turns = np.outer(np.arange(tokens), self.theta ** (-np.arange(0, width, 2) / width))[:, None]
+        turns = np.outer(np.arange(tokens), self.theta ** (-np.arange(0, width, 2) / width))[:, None].astype(np.float32)
         even, odd = heads[..., ::2], heads[..., 1::2]
         pairs = even * np.cos(turns) - odd * np.sin(turns), even * np.sin(turns) + odd * np.cos(turns)
         return np.stack(pairs, -1).reshape(heads.shape)

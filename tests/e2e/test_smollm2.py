@@ -57,11 +57,15 @@ def test_its_tokenizer_cuts_as_the_published_one(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.slow
 def test_its_logits_are_those_of_a_second_reader(smollm2: Path, tokenizer: Tokenizer) -> None:
-    ids = tokenizer.encode("def fib(n):\n    return n if n < 2 else") + tokenizer.encode("The capital of France is")
-    expected = PlainLlama(smollm2).logits(ids)
-    got = logits(load_decoder(smollm2, torch.float32), torch.tensor(ids)).double().numpy()
-    assert np.abs(got - expected).max() < 1e-3
-    assert tokenizer.decode([int(got[-1].argmax())]) == " Paris"
+    second, decoder = PlainLlama(smollm2), load_decoder(smollm2, torch.float32)
+    for text, following in (
+        ("The capital of France is", " Paris"),
+        ("def fib(n):\n    return n if n < 2 else", " fib"),
+    ):
+        ids = tokenizer.encode(text)
+        got = logits(decoder, torch.tensor(ids)).numpy()
+        assert np.abs(got - second.logits(ids)).max() < 1e-3
+        assert tokenizer.decode([int(got[-1].argmax())]) == following
 
 
 def check(smollm2: Path, questions: list[Submit], said: dict[str, list[int]]) -> int:
