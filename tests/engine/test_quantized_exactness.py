@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.errors import EngineError
+from models.checkpoint import load_decoder
 from tests.engine.drive import acceptance, endings, make_engine, run
 from tests.engine.workload import workload
 
@@ -26,7 +28,9 @@ def test_tidar_says_what_ar_says_on_quantised_weights(learned: Path, kind: str) 
 
 
 def test_the_engine_tells_the_smaller_size(learned: Path) -> None:
-    sizes = [make_engine(learned, quantization=kind).ready().weight_bytes for kind in ("none", "int8", "int4")]
+    engines = [make_engine(learned, dtype="float32", quantization=kind) for kind in ("none", "int8", "int4")]
+    sizes = [engine.ready().weight_bytes for engine in engines]
+    assert sizes[0] == sum(parameter.numel() * 4 for parameter in load_decoder(learned, torch.float32).parameters())
     assert sizes[0] > 2 * sizes[1] > 2 * sizes[2]
 
 
