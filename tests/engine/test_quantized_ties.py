@@ -1,7 +1,7 @@
 """The shipped model on quantised weights in float32: TiDAR leaves AR only at near ties, which are counted and shown.
 
-The kernels round rows to bfloat16, which makes up to 2^-8 of a number out of float32's last bit, so a tie is near here
-where it is as near as that, and not 1e-4.
+The kernels round what they multiply and what comes out to bfloat16, the logits too, and so may make a whole step of it
+out of float32's last bit. Two tokens are near here where one such step, and not 1e-4, lies between them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.engine.test_shipped_model import gap_at_divergence, requests, shipped
 
 __all__ = ["requests", "shipped"]
 
-#: bfloat16's rounding on logits of about 16
-NEAR_TIE = 16 * 2**-8
+#: the distance of neighbouring bfloat16 numbers from 16 to 32, where the best logits lie
+NEAR_TIE = 2**-3
 
 
 @pytest.mark.slow
@@ -44,4 +44,5 @@ def test_every_divergence_on_quantised_weights_is_a_near_tie(
         widest = f", the widest gap {max(gaps):.1e}" if gaps else ""
         told = f"{len(gaps)} of {len(asked)} streams left AR's{widest}"
         print(f"\n{kind} in float32, k = 4, T/NFE {acceptance(engine):.2f}: {told}")
-    assert all(gap < NEAR_TIE for gap in gaps)
+    assert all(gap <= NEAR_TIE for gap in gaps)
+    assert len(gaps) <= len(asked) // 10
