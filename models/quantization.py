@@ -60,6 +60,7 @@ class Int8Linear(nn.Module):
 
     weight: Tensor
     scale: Tensor
+    bias: Tensor | None
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """`weight` [in, out], as in `Linear`."""
@@ -79,6 +80,7 @@ class Int4Linear(nn.Module):
 
     packed: Tensor
     scales: Tensor
+    bias: Tensor | None
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """`weight` [in, out], as in `Linear`. Raises ModelError where its sizes do not suit the kernel."""
