@@ -88,6 +88,18 @@ DraftModel = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+DraftWidth = Annotated[
+    int,
+    typer.Option(
+        "--draft-width",
+        help="Nodes of an EAGLE-3 tree to look behind at each depth; 1 is a chain.",
+        rich_help_panel=ENGINE,
+    ),
+]
+DraftNodes = Annotated[
+    int | None,
+    typer.Option("--draft-nodes", help="Drafts of a tree per step; width times k if left out.", rich_help_panel=ENGINE),
+]
 SpeculativeConfig = Annotated[
     str | None,
     typer.Option(

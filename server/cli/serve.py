@@ -32,6 +32,8 @@ def serve(
     decoding: flags.DecodingFlag = "auto",
     draft_length: flags.DraftLength = None,
     draft_model: flags.DraftModel = None,
+    draft_width: flags.DraftWidth = 1,
+    draft_nodes: flags.DraftNodes = None,
     speculative_config: flags.SpeculativeConfig = None,
     predrafts: flags.Predrafts = "auto",
     denoise_threshold: flags.DenoiseThreshold = None,
@@ -155,6 +157,8 @@ def serve(
     config = EngineConfig(
         model=str(model_path(model, "serve")),
         **speculative_settings(speculative_config, draft_model, decoding, draft_length),
+        draft_width=draft_width,
+        draft_nodes=draft_nodes,
         predrafts=predrafts,
         denoise_threshold=denoise_threshold,
         denoise_steps=denoise_steps,
