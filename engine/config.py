@@ -19,6 +19,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
+    `data_parallel_size` engines, each with all the other settings, stand behind one API; each has its model split over
+    `tensor_parallel_size` processes.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to 256 MiB on a CPU and, on a GPU, to what is left of `gpu_memory_utilization` of its memory.
     """
@@ -44,10 +46,13 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
+    data_parallel_size: int = 1
+    tensor_parallel_size: int = 1
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""
-        for name in ("max_num_seqs", "max_num_batched_tokens", "page_size"):
+        at_least_one = ("max_num_seqs", "max_num_batched_tokens", "page_size")
+        for name in (*at_least_one, "data_parallel_size", "tensor_parallel_size"):
             if getattr(self, name) < 1:
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from models.tokenizer import Tokenizer
 from server.errors import install_error_handlers
 from server.middleware.auth import ApiKeys
@@ -17,7 +17,7 @@ from server.serving import Serving
 from server.settings import VERSION, ServerSettings
 
 
-def create_app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer) -> FastAPI:
+def create_app(settings: ServerSettings, engine: EngineFleet, tokenizer: Tokenizer) -> FastAPI:
     """The HTTP application over a loaded engine; `app.state.serving` is what its routes share."""
     app = FastAPI(
         title="TiDAR Serve",

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from server.errors import ApiError, bad_request, unavailable
 
 
 class Gate:
     """Admission of sequences; `draining` turns newcomers away while those inside finish."""
 
-    def __init__(self, engine: EngineClient) -> None:
+    def __init__(self, engine: EngineFleet) -> None:
         self._engine = engine
-        self._places = engine.config.max_num_seqs + engine.config.max_waiting
         self.draining = False
 
     def admit(self, sequences: int) -> None:
@@ -23,11 +22,12 @@ class Gate:
             raise unavailable("The server is shutting down; send the request elsewhere.", "shutting_down")
         if not self._engine.healthy:
             raise unavailable("The engine is being restarted; send the request again soon.", "engine_restarting", 2)
-        if sequences > self._places:
+        if sequences > self._engine.most_places:
             raise bad_request(
-                f"The request asks for {sequences} sequences at once, but the server holds {self._places}.", "n"
+                f"The request asks for {sequences} sequences at once, but the server holds {self._engine.most_places}.",
+                "n",
             )
-        if self._engine.in_flight + sequences > self._places:
+        if self._engine.in_flight + sequences > self._engine.places:
             raise ApiError(
                 429,
                 f"The queue is full with {self._engine.in_flight} sequences; send the request again soon.",

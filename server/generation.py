@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from engine.messages import Submit
 from engine.params import SamplingParams
 from models.detokenizer import IncrementalDetokenizer
@@ -79,7 +79,7 @@ class Job:
 class Generation:
     """Runs one job. Iterate `deltas()` once; `usage()` and `metrics()` then say what it took."""
 
-    def __init__(self, job: Job, engine: EngineClient, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
+    def __init__(self, job: Job, engine: EngineFleet, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
         self.job = job
         self._engine = engine
         self._tokenizer = tokenizer

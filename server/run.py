@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from engine.client import EngineClient
 from engine.config import EngineConfig
 from engine.errors import EngineError
+from engine.fleet import EngineFleet
 from models.errors import ModelError
 from server.banner import banner
 from server.settings import ServerSettings
@@ -77,9 +77,9 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
         await engine.close()
 
 
-async def _load(config: EngineConfig) -> tuple[EngineClient, Tokenizer]:
+async def _load(config: EngineConfig) -> tuple[EngineFleet, Tokenizer]:
     """The engine process, the tokenizer and the web framework, all at the same time."""
-    starting = asyncio.ensure_future(EngineClient.start(config))
+    starting = asyncio.ensure_future(EngineFleet.start(config))
     try:
         tokenizer = await asyncio.to_thread(_tokenizer, config.model)
         await asyncio.to_thread(importlib.import_module, "server.app")
@@ -97,7 +97,7 @@ def _tokenizer(folder: str) -> Tokenizer:
     return Tokenizer.from_folder(Path(folder))
 
 
-def _app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer) -> FastAPI:
+def _app(settings: ServerSettings, engine: EngineFleet, tokenizer: Tokenizer) -> FastAPI:
     from server.app import create_app
 
     return create_app(settings, engine, tokenizer)

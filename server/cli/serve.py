@@ -46,6 +46,8 @@ def serve(
     max_waiting: flags.MaxWaiting = 1024,
     async_scheduling: flags.AsyncScheduling = None,
     enforce_eager: flags.EnforceEager = False,
+    data_parallel_size: flags.DataParallelSize = 1,
+    tensor_parallel_size: flags.TensorParallelSize = 1,
     api_key: Annotated[
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
@@ -129,6 +131,8 @@ def serve(
         max_waiting=max_waiting,
         async_scheduling=async_scheduling,
         enforce_eager=enforce_eager,
+        data_parallel_size=data_parallel_size,
+        tensor_parallel_size=tensor_parallel_size,
     )
     settings = ServerSettings(
         model_names=model_names(model, served_model_name),
