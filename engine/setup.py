@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import torch
 
-from engine.attention.choice import make_attention, uses_triton
 from engine.cache.pages import PagePool
-from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.grammar.compiler import GrammarCompiler
-from engine.memory import explained, forward_bytes, kv_cache_budget, limiting_flag
+from engine.memory import explained, forward_bytes
 from engine.messages import Ready
+from engine.parallel.followers import Followers
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
 from engine.policy.fixed import FixedPolicy
 from engine.policy.probe import measure_step_cost
+from engine.rank import LoadedRank, Rank, load_rank
 from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
 from engine.strategies.draft_verify import DraftVerify
 from engine.threads import Threads
-from models.checkpoint import load_decoder
 from models.config import ModelConfig
-from models.packing import pack_for_cpu
-
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "half": torch.float16,
-    "float": torch.float32,
-}
+from models.share import Share
 
 
 @dataclass(frozen=True)
@@ -56,35 +45,47 @@ class Parts:
     grammars: GrammarCompiler
     ready: Ready
     triton: bool
+    rank: Rank
+    followers: Followers | None
+
+    def close(self) -> None:
+        """End the other processes of a split model."""
+        if self.followers is not None:
+            self.followers.close()
+        self.rank.close()
 
 
 def build(config: EngineConfig) -> Parts:
     """Load the model, size the cache, measure what steps cost. Raises EngineError or ModelError, one sentence each."""
     started = time.perf_counter()
     config.check()
-    folder = Path(config.model)
-    model_config = ModelConfig.from_folder(folder)
+    model_config = ModelConfig.from_folder(Path(config.model))
     config = _resolve_drafting(config, model_config)
     config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
-    device, dtype = _device(config), _dtype(config, model_config)
-    threads = (config.threads or len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
-    if device.type == "cpu":
-        torch.set_num_threads(threads)
-    with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
-        model = load_decoder(folder, dtype, device)
-    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
-        storage, num_pages = _storage(config, model_config, dtype, device)
-    triton = uses_triton(config.attention_backend, device, dtype)
-    if triton:
-        from models.fusing import fuse_layers
+    loaded, followers = _load(config, model_config)
+    try:
+        rank = loaded.join(followers.folder if followers is not None else None)
+        parts = _assemble(config, model_config, loaded, rank, followers)
+    except BaseException:
+        if followers is not None:
+            followers.close()
+        raise
+    ready = msgspec.structs.replace(parts.ready, load_seconds=time.perf_counter() - started)
+    return replace(parts, ready=ready)
 
-        fuse_layers(model)
-    elif device.type == "cpu":
-        pack_for_cpu(model)
+
+def _assemble(
+    config: EngineConfig,
+    model_config: ModelConfig,
+    loaded: LoadedRank,
+    rank: Rank,
+    followers: Followers | None,
+) -> Parts:
+    """Everything behind the weights; `load_seconds` is still open."""
+    device, triton = rank.device, loaded.triton
     strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
-    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads))
-    pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
+    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), followers)
+    pool = PagePool(rank.num_pages, config.page_size, config.enable_prefix_caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
@@ -93,21 +94,38 @@ def build(config: EngineConfig) -> Parts:
         decoding=config.decoding,
         draft_length=config.draft_length or 1,
         predrafts=config.predrafts,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(loaded.dtype).removeprefix("torch."),
         device=str(device),
-        num_pages=num_pages,
+        num_pages=rank.num_pages,
         page_size=config.page_size,
-        weight_bytes=weight_bytes,
-        kv_cache_bytes=storage.num_bytes,
-        forward_bytes=forward_bytes(config, model_config, dtype),
+        weight_bytes=loaded.weight_bytes + (followers.weight_bytes if followers is not None else 0),
+        kv_cache_bytes=rank.storage.num_bytes * config.tensor_parallel_size,
+        forward_bytes=forward_bytes(config, loaded.model_config, loaded.dtype),
         load_seconds=0.0,
     )
     with explained("running the first forwards", "lower --gpu-memory-utilization or --max-num-batched-tokens"):
         policy = _policy(config, runner, uses_graphs(config, device, triton))
-    grammars = GrammarCompiler(folder, ready.vocab_size, ready.eos_token_ids)
+    grammars = GrammarCompiler(Path(config.model), ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
-    ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
-    return Parts(config, model_config, device, runner, scheduler, strategy, policy, grammars, ready, triton)
+    return Parts(
+        config, model_config, device, runner, scheduler, strategy, policy, grammars, ready, triton, rank, followers
+    )
+
+
+def _load(config: EngineConfig, model: ModelConfig) -> tuple[LoadedRank, Followers | None]:
+    """Rank 0's weights, and the other ranks that have loaded theirs at the same time."""
+    share = Share(0, config.tensor_parallel_size)
+    if share.size == 1:
+        return load_rank(config, share), None
+    share.config(model)  # refuses a model that cannot be divided, before any process is started
+    followers = Followers(config)
+    try:
+        loaded = load_rank(config, share)
+        followers.wait_until_loaded()
+    except BaseException:
+        followers.close()
+        raise
+    return loaded, followers
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
@@ -131,49 +149,6 @@ def _context(config: EngineConfig, model: ModelConfig) -> int:
     if not 2 <= config.max_model_len <= longest:
         raise EngineError(f"--max-model-len must lie between 2 and the model's {longest}, not {config.max_model_len}.")
     return config.max_model_len
-
-
-def _device(config: EngineConfig) -> torch.device:
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EngineError(f"--device {name!r} is not a device torch knows; use cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EngineError("--device cuda was asked for, but torch finds no CUDA device; use --device cpu.")
-    return device
-
-
-def _dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
-    """ "auto" is the checkpoint's own on a GPU and float32 on a CPU, where half precision is slow or inexact."""
-    name = config.dtype
-    if name == "auto":
-        name = "float32" if _device(config).type == "cpu" else model.dtype
-    if name not in DTYPES:
-        raise EngineError(f"--dtype {name!r} is not known; use one of auto, {', '.join(DTYPES)}.")
-    return DTYPES[name]
-
-
-def _storage(
-    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device
-) -> tuple[KVStorage, int]:
-    """As many pages as the memory limit allows and max_num_seqs full contexts could use."""
-    assert config.max_model_len is not None
-    longest = -(-config.max_model_len // config.page_size)
-    page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
-    num_pages = config.num_pages
-    if num_pages is None:
-        budget = kv_cache_budget(config, model, dtype, device)
-        num_pages = min(config.max_num_seqs * longest, budget // page_bytes)
-    if num_pages < longest:
-        raise EngineError(
-            f"The KV cache of {num_pages} pages of {config.page_size} tokens cannot hold one context of "
-            f"{config.max_model_len} tokens; lower --max-model-len or raise "
-            f"{limiting_flag(config, device)}."
-        )
-    return KVStorage(model, num_pages, config.page_size, config.max_num_batched_tokens, dtype, device), num_pages
 
 
 def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:

@@ -15,27 +15,36 @@ from torch import Tensor
 from models.config import ModelConfig
 from models.decoder import Decoder
 from models.errors import ModelError
+from models.joining import drop_added_biases
 from models.layout import EMBEDDING, HEAD, Place, places
 from models.shards import SINGLE, Shards
+from models.share import WHOLE, Share
 
 #: tensors that some exporters write and that follow from the config
 DERIVED = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
 
 
-def load_decoder(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
+def load_decoder(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu", share: Share = WHOLE) -> Decoder:
     """Build the decoder that `folder`'s config.json describes and fill it from its safetensors weights.
 
     Tensors are read one at a time into their final place, so memory peaks near the size of the result. The decoder
-    comes in eval mode and without gradients. Raises ModelError, before anything large is allocated, where the weights
+    comes in eval mode and without gradients. Of a decoder that several processes share, only this one's part is
+    allocated and copied. Raises ModelError, before anything large is allocated, where the weights
     do not fit the config.
     """
     config = ModelConfig.from_folder(folder)
     with Shards(folder) as shards:
         plan = _plan(config, shards)
-        decoder = _allocate(config, dtype, device)
+        decoder = _allocate(share.config(config), dtype, device)
         parameters = dict(decoder.named_parameters())
+        parts = share.parts(config)
         for place in plan:
-            _fill(place, shards.tensor(place.name), parameters[place.parameter])
+            part = parts.get(place.name)
+            if part is not None:
+                cut = share.cut(place.shape, part.shape)
+                _fill(part, shards.tensor(place.name)[cut], parameters[part.parameter])
+    if share.rank:
+        drop_added_biases(decoder)
     return decoder
 
 
