@@ -63,30 +63,32 @@ class LoadedRank:
     triton: bool
     weight_bytes: int
 
-    def join(self, folder: Path | None) -> Rank:
-        """Meet the other ranks in `folder`, where there are any, and set up a KV cache of equally many pages."""
+    def join(self, folder: Path | None, fewest: int = 1) -> Rank:
+        """Meet the other ranks in `folder`, where there are any, and set up a KV cache of equally many pages.
+
+        Raises EngineError where there is no room for the `fewest` of use.
+        """
         group = Group(self.share, folder, self.device) if folder is not None else None
         try:
-            return self._furnish(group)
+            return self._furnish(group, fewest)
         except BaseException:
             if group is not None:
                 group.close()
             raise
 
-    def _furnish(self, group: Group | None) -> Rank:
+    def _furnish(self, group: Group | None, fewest: int) -> Rank:
         if group is not None:
             join_layers(self.model, self.share, group)
         with explained("setting up the KV cache", f"lower {limiting_flag(self.config, self.device)}"):
             pages = _pages(self.config, self.model_config, self.dtype, self.device)
             if group is not None:
                 pages = group.least(pages)
-            storage = self._storage(pages)
+            storage = self._storage(pages, fewest)
         return Rank(self.model, storage, make_attention(self.triton, storage), pages, self.device, group)
 
-    def _storage(self, pages: int) -> KVStorage:
-        """Raises EngineError where the pages hold no whole context."""
+    def _storage(self, pages: int, fewest: int) -> KVStorage:
         config = self.config
-        if pages < _longest(config):
+        if pages < fewest:
             raise EngineError(
                 f"The KV cache of {pages} pages of {config.page_size} tokens cannot hold one context of "
                 f"{config.max_model_len} tokens; lower --max-model-len or raise {limiting_flag(config, self.device)}."
@@ -108,7 +110,8 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
         threads = max(1, (config.threads or len(os.sched_getaffinity(0))) // share.size)
         torch.set_num_threads(threads)
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
-        model = load_decoder(folder, dtype, device, share)
+        lora = Path(config.lora) if config.lora else None
+        model = load_decoder(folder, dtype, device, lora, share)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     triton = uses_triton(config.attention_backend, device, dtype)
     if triton:

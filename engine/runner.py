@@ -11,7 +11,7 @@ from engine.parallel.followers import Followers
 from engine.strategies.base import Strategy
 from engine.threads import Threads
 from engine.window import Window
-from models.decoder import Decoder
+from models.decoder import Decoder, Tap
 
 
 class Runner:
@@ -23,13 +23,16 @@ class Runner:
         attention: AttentionBackend,
         strategy: Strategy,
         threads: Threads,
+        tap: Tap | None = None,
         followers: Followers | None = None,
     ) -> None:
-        """`followers` have the other parts of a split model and run every forward too."""
+        """`tap` is shown every layer's output in every forward; `followers` have the other parts of a split model and
+        run every forward too."""
         self.model = model
         self.attention = attention
         self.strategy = strategy
         self.threads = threads
+        self.tap = tap
         self.followers = followers
 
     @torch.inference_mode()
@@ -40,7 +43,7 @@ class Runner:
             self.followers.announce(batch)
         attention = self.attention.prepare(batch)
         hidden: Tensor = self.threads.run(
-            len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention)
+            len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention, self.tap)
         )
         return hidden
 

@@ -25,7 +25,8 @@ from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
-from engine.strategies.draft_verify import DraftVerify
+from engine.strategies.drafter import Drafter
+from engine.strategies.registry import SCHEMES, choose_scheme
 from engine.threads import Threads
 from models.config import ModelConfig
 from models.share import Share
@@ -41,6 +42,7 @@ class Parts:
     runner: Runner
     scheduler: Scheduler
     strategy: Strategy
+    drafter: Drafter | None
     policy: Policy
     grammars: GrammarCompiler
     ready: Ready
@@ -61,10 +63,16 @@ def build(config: EngineConfig) -> Parts:
     config.check()
     model_config = ModelConfig.from_folder(Path(config.model))
     config = _resolve_drafting(config, model_config)
-    config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
+    asked = config.max_model_len is not None or config.num_pages is not None
+    context = _context(config, model_config)
+    config = msgspec.structs.replace(config, max_model_len=context)
     loaded, followers = _load(config, model_config)
     try:
-        rank = loaded.join(followers.folder if followers is not None else None)
+        folder = followers.folder if followers is not None else None
+        # a cache that holds no whole context is refused where somebody asked for a length
+        rank = loaded.join(folder, -(-context // config.page_size) if asked else 1)
+        served = min(context, rank.num_pages * config.page_size)
+        config = msgspec.structs.replace(config, max_model_len=served)
         parts = _assemble(config, model_config, loaded, rank, followers)
     except BaseException:
         if followers is not None:
@@ -83,9 +91,13 @@ def _assemble(
 ) -> Parts:
     """Everything behind the weights; `load_seconds` is still open."""
     device, triton = rank.device, loaded.triton
-    strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
-    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), followers)
-    pool = PagePool(rank.num_pages, config.page_size, config.enable_prefix_caching)
+    scheme = SCHEMES[config.decoding]
+    strategy = scheme.make(config, model_config)
+    drafter = None if scheme.drafter is None else scheme.drafter(config, rank.model)
+    tap = None if drafter is None else drafter.tap
+    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), tap, followers)
+    caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
+    pool = PagePool(rank.num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
@@ -108,7 +120,19 @@ def _assemble(
     grammars = GrammarCompiler(Path(config.model), ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
     return Parts(
-        config, model_config, device, runner, scheduler, strategy, policy, grammars, ready, triton, rank, followers
+        config=config,
+        model_config=model_config,
+        device=device,
+        runner=runner,
+        scheduler=scheduler,
+        strategy=strategy,
+        drafter=drafter,
+        policy=policy,
+        grammars=grammars,
+        ready=ready,
+        triton=triton,
+        rank=rank,
+        followers=followers,
     )
 
 
@@ -129,17 +153,15 @@ def _load(config: EngineConfig, model: ModelConfig) -> tuple[LoadedRank, Followe
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
-    """Decide between TiDAR and AR, and k, from the flags and the checkpoint's tidar section."""
-    if config.decoding == "tidar" and model.draft is None:
-        raise EngineError(
-            "--decoding tidar needs a checkpoint whose config.json has a tidar section; use --decoding ar."
-        )
-    if config.decoding == "ar" or model.draft is None:
-        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
-    k = config.draft_length or model.draft.draft_length
-    if k == 1:
-        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
-    return msgspec.structs.replace(config, decoding="tidar", draft_length=k)
+    """Decide how to decode, and k, from the flags and what the checkpoint says of its drafts."""
+    decoding, k = choose_scheme(config.decoding, config.draft_length, model)
+    scheme = SCHEMES[decoding]
+    if not scheme.resident:
+        if config.async_scheduling:
+            raise EngineError(f"--async-scheduling does not know --decoding {decoding}; leave one of them out.")
+        config = msgspec.structs.replace(config, async_scheduling=False)
+    predrafts = config.predrafts if scheme.predrafts else "none"
+    return msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:
@@ -153,8 +175,8 @@ def _context(config: EngineConfig, model: ModelConfig) -> int:
 
 def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
     k = config.draft_length or 1
-    if config.decoding == "ar":
-        return FixedPolicy(1, 0)
+    if not SCHEMES[config.decoding].predrafts:
+        return FixedPolicy(k, 0)
     if config.predrafts == "auto":
         cost = measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0)
         return AutoPolicy(policy_lengths(k, graphs), cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -18,6 +19,14 @@ class Attention(Protocol):
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], rotated; returns the shape of q."""
+        ...
+
+
+class Tap(Protocol):
+    """Looks at hidden states on their way through the layers."""
+
+    def __call__(self, layer: int, hidden: Tensor) -> None:
+        """hidden [tokens, hidden_size] as this layer left it; the next one may overwrite it."""
         ...
 
 
@@ -75,11 +84,23 @@ class Layer(nn.Module):
         return torch.cat([self.q_norm(q), self.k_norm(k)], 1)
 
 
+@dataclass(frozen=True)
+class _ScaledQueries:
+    """Attention whose queries are first multiplied with `scales` [tokens, 1, 1]."""
+
+    attention: Attention
+    scales: Tensor
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.attention(layer, q * self.scales, k, v)
+
+
 class Decoder(nn.Module):
     """Token ids and positions in, hidden states out; logits only for the rows that are asked for."""
 
     cos: Tensor
     sin: Tensor
+    query_scales: Tensor | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -91,19 +112,31 @@ class Decoder(nn.Module):
         tables = (config.max_position_embeddings, 1, config.head_dim)
         self.register_buffer("cos", torch.empty(tables), persistent=False)
         self.register_buffer("sin", torch.empty(tables), persistent=False)
+        self.register_buffer("query_scales", None, persistent=False)
         self.build_tables()
 
     def build_tables(self) -> None:
-        """Fill the rotary tables [positions, 1, head_dim], exact in whatever dtype they have now."""
-        if not self.cos.is_meta:
-            self.config.rope.fill_tables(self.cos.squeeze(1), self.sin.squeeze(1))
+        """Fill the rotary tables [positions, 1, head_dim], exact in whatever dtype they have now.
 
-    def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        `query_scales` [positions, 1, 1] stays None where queries are not scaled at any position.
+        """
+        if self.cos.is_meta:
+            return
+        self.config.rope.fill_tables(self.cos.squeeze(1), self.sin.squeeze(1))
+        scales = self.config.rope.query_scales(self.config.max_position_embeddings)
+        if scales is not None:
+            self.query_scales = scales.to(self.cos)[:, None, None]
+
+    def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention, tap: Tap | None = None) -> Tensor:
         """token_ids, positions: int64 [tokens]; returns the normed hidden states [tokens, hidden_size]."""
         x = self.embed(token_ids)
         cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
-        for layer in self.layers:
+        if self.query_scales is not None:
+            attention = _ScaledQueries(attention, self.query_scales.index_select(0, positions))
+        for index, layer in enumerate(self.layers):
             x = layer(x, cos, sin, attention)
+            if tap is not None:
+                tap(index, x)
         out: Tensor = self.norm(x)
         return out
 

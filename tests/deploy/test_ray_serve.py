@@ -1,4 +1,4 @@
-"""The Ray Serve application on a local Ray: it grows with the queue, says what the server says, and survives a death."""
+"""The Ray Serve application on a local Ray: it grows with the load, says what one server says, survives a death."""
 
 from __future__ import annotations
 
