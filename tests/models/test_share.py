@@ -15,6 +15,7 @@ from models.checkpoint import load_decoder, save_decoder
 from models.config import ModelConfig
 from models.decoder import Attention, Decoder
 from models.errors import ModelError
+from models.fusing import fuse_layers
 from models.joining import join_layers
 from models.layout import places
 from models.packing import pack_for_cpu
@@ -25,21 +26,27 @@ TOKENS = torch.tensor([5, 9, 11, 2, 40])
 
 
 class Threads:
-    """Adds up what one thread for each rank brings."""
+    """Adds up what one thread for each rank brings; whoever has the `turn` computes, as kernels cannot at once."""
 
     def __init__(self, size: int) -> None:
+        self.turn = threading.Lock()
         self._barrier = threading.Barrier(size)
         self._brought: list[Tensor] = []
 
     def add(self, x: Tensor) -> Tensor:
         self._brought.append(x)
-        self._barrier.wait(10)
+        self._wait()
         total = torch.stack(self._brought).sum(0)
-        self._barrier.wait(10)
+        self._wait()
         x.copy_(total)
         self._brought.clear()
-        self._barrier.wait(10)
+        self._wait()
         return x
+
+    def _wait(self) -> None:
+        self.turn.release()
+        self._barrier.wait(60)
+        self.turn.acquire()
 
 
 def causal(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -99,7 +106,8 @@ def test_the_ranks_together_compute_the_whole(tmp_path: Path, name: str, size: i
         share = Share(rank, size)
         decoder = load_decoder(folder, torch.float64, share=share)
         join_layers(decoder, share, communicator)
-        return hidden(decoder)
+        with communicator.turn:
+            return hidden(decoder)
 
     for result in all_ranks(size, run):
         torch.testing.assert_close(result, hidden(whole), rtol=1e-10, atol=1e-12)
@@ -107,7 +115,9 @@ def test_the_ranks_together_compute_the_whole(tmp_path: Path, name: str, size: i
     torch.testing.assert_close(first.logits(hidden(whole)), whole.logits(hidden(whole)))
 
 
-def test_packed_layers_add_up_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lay_out", [pack_for_cpu, fuse_layers])
+def test_packed_and_fused_layers_add_up_too(tmp_path: Path, lay_out: Callable[[Decoder], None]) -> None:
+    """The fused ones run in Triton's interpreter (see tests/__init__.py)."""
     folder = saved(tmp_path, CONFIGS["a bias everywhere"])
     whole = hidden(load_decoder(folder, torch.float32))
     communicator = Threads(2)
@@ -115,9 +125,10 @@ def test_packed_layers_add_up_too(tmp_path: Path) -> None:
     def run(rank: int) -> Tensor:
         share = Share(rank, 2)
         decoder = load_decoder(folder, torch.float32, share=share)
-        pack_for_cpu(decoder)
+        lay_out(decoder)
         join_layers(decoder, share, communicator)
-        return hidden(decoder)
+        with communicator.turn:
+            return hidden(decoder)
 
     for result in all_ranks(2, run):
         torch.testing.assert_close(result, whole, rtol=1e-4, atol=1e-4)
