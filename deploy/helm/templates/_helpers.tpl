@@ -44,3 +44,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "tidar.claim" -}}
 {{- default (printf "%s-models" (include "tidar.fullname" .)) .Values.modelCache.existingClaim -}}
 {{- end -}}
+
+{{- define "tidar.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end -}}
