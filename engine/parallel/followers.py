@@ -22,8 +22,8 @@ from engine.parallel.orders import Forward, Leave, Loaded, Lost, Order, order_ad
 
 #: how often a follower that says nothing is looked at, in milliseconds
 GLANCE_MILLISECONDS = 100
-#: how long followers may take to leave by themselves, in seconds
-LEAVE_SECONDS = 2.0
+#: how long a follower may take to leave by itself, in seconds; less than the API process gives rank 0
+LEAVE_SECONDS = 1.0
 
 ENDED = "A process of the split model ended with exit code {}."
 

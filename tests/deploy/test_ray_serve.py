@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 #: half a gigabyte with what it needs, so it has an environment of its own
 PINS = ("ray[serve]==2.60.0",)
 PROGRAM = Path(__file__).parent / "programs" / "ray_cases.py"
-#: starting Ray, its proxy and two replicas takes half a minute on idle processors
-SECONDS = 420
+#: generous, for starting Ray, its proxy and two replicas is all processes that import much
+SECONDS = 600
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,5 +78,8 @@ def test_ctrl_c_ends_all_ranks(split: LiveServer) -> None:
     before = len(split.log)
     split.stop()
     assert split.process.wait(20) == 0
+    deadline = time.monotonic() + 10
+    while (alive(engine) or alive(follower)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not alive(engine) and not alive(follower)
     assert "Traceback" not in split.log[before:]
