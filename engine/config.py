@@ -30,6 +30,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     decoding: str = "auto"
     draft_length: int | None = None
+    draft_model: str | None = None
+    prompt_lookup_max: int = 4
+    prompt_lookup_min: int = 2
     predrafts: str = "auto"
     max_model_len: int | None = None
     max_num_seqs: int = 64
@@ -60,6 +63,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:
+            raise EngineError("The lengths of n-grams to look up must lie between 1 and 16, the first the lower.")
         if self.decoding not in DECODINGS:
             raise EngineError(f"--decoding must be one of {', '.join(DECODINGS)}, not {self.decoding!r}.")
         if not 0 < self.gpu_memory_utilization <= 1:

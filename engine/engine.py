@@ -93,7 +93,7 @@ class Engine:
         hidden = self.runner.forward(windows)
         self._score_prompts(windows, hidden)
         decided = self._resolve(windows, hidden)
-        self._draft(decided, hidden)
+        self._draft(decided, hidden, choice.draft_length)
         self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
 
@@ -216,11 +216,11 @@ class Engine:
         first = len(sequence.tokens) - decided.committed
         sequence.logprobs += [sequence.held_logprobs.pop(p) for p in range(first, len(sequence.tokens))]
 
-    def _draft(self, decided: list[Decided], hidden: Tensor) -> None:
+    def _draft(self, decided: list[Decided], hidden: Tensor, draft_length: int) -> None:
         """What may come next: from this forward's own mask rows, and from a drafter where there is one."""
         self._draft_from_masks(decided, hidden)
         if self._parts.drafter is not None:
-            self._parts.drafter.propose(decided, hidden)
+            self._parts.drafter.propose(decided, hidden, draft_length)
 
     def _draft_from_masks(self, decided: list[Decided], hidden: Tensor) -> None:
         """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""

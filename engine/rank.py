@@ -15,11 +15,12 @@ from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.memory import explained, kv_cache_budget, limiting_flag
 from engine.parallel.group import Group
+from engine.strategies.registry import SCHEMES
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
 from models.decoder import Decoder
+from models.inference import prepare_for_inference
 from models.joining import join_layers
-from models.packing import pack_for_cpu
 from models.share import Share
 
 DTYPES = {
@@ -114,12 +115,7 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
         model = load_decoder(folder, dtype, device, lora, share)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     triton = uses_triton(config.attention_backend, device, dtype)
-    if triton:
-        from models.fusing import fuse_layers
-
-        fuse_layers(model)
-    elif device.type == "cpu":
-        pack_for_cpu(model)
+    prepare_for_inference(model, triton)
     return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, triton, weight_bytes)
 
 
@@ -166,4 +162,7 @@ def _pages(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device:
         return config.num_pages
     budget = kv_cache_budget(config, model, dtype, device)
     page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
+    # what drafts is on rank 0, but all ranks have the same number of pages
+    of_drafter = SCHEMES[config.decoding].page_bytes
+    page_bytes += 0 if of_drafter is None else of_drafter(config, model, dtype)
     return min(config.max_num_seqs * _longest(config), budget // page_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +21,16 @@ from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
 from engine.policy.fixed import FixedPolicy
 from engine.policy.probe import measure_step_cost
+from engine.policy.stored import CostStore
 from engine.rank import LoadedRank, Rank, load_rank
 from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
-from engine.strategies.drafter import Drafter
+from engine.strategies.drafter import Beside, Drafter
 from engine.strategies.registry import SCHEMES, choose_scheme
 from engine.threads import Threads
+from models.catalogue import cache_folder
 from models.config import ModelConfig
 from models.share import Share
 
@@ -93,12 +96,14 @@ def _assemble(
     device, triton = rank.device, loaded.triton
     scheme = SCHEMES[config.decoding]
     strategy = scheme.make(config, model_config)
-    drafter = None if scheme.drafter is None else scheme.drafter(config, rank.model)
-    tap = None if drafter is None else drafter.tap
-    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), tap, followers)
     caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
     pool = PagePool(rank.num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
+    with explained("loading what drafts", "choose a smaller --draft-model"):
+        beside = Beside(rank.model, scheduler, loaded.dtype, device, triton, loaded.threads)
+        drafter = None if scheme.drafter is None else scheme.drafter(config, beside)
+    tap = None if drafter is None else drafter.tap
+    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), tap, followers)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
         vocab_size=model_config.vocab_size,
@@ -174,11 +179,32 @@ def _context(config: EngineConfig, model: ModelConfig) -> int:
 
 
 def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
-    k = config.draft_length or 1
-    if not SCHEMES[config.decoding].predrafts:
+    k, scheme = config.draft_length or 1, SCHEMES[config.decoding]
+    if not scheme.predrafts:
         return FixedPolicy(k, 0)
     if config.predrafts == "auto":
-        cost = measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0)
-        return AutoPolicy(policy_lengths(k, graphs), cost)
+        rows, context = config.max_num_batched_tokens, config.max_model_len or 0
+        cost = measure_step_cost(
+            runner, rows, context, CostStore(cache_folder() / "step-costs", _facts(config, runner))
+        )
+        return AutoPolicy(policy_lengths(k, graphs), cost, masks=scheme.drafter is None)
     groups = {"full": k, "none": 0}.get(config.predrafts)
     return FixedPolicy(k, int(config.predrafts) if groups is None else groups)
+
+
+def _facts(config: EngineConfig, runner: Runner) -> dict[str, object]:
+    """All that two engines must have in common for their steps to cost the same."""
+    slots, model = runner.attention.storage.slots, runner.model
+    gpu = torch.cuda.get_device_name(slots.device) if slots.device.type == "cuda" else None
+    return {
+        "model": repr(model.config),
+        "processes": config.tensor_parallel_size,
+        "layers": sorted({type(module).__name__ for module in model.modules()}),
+        "attention": type(runner.attention).__name__,
+        "dtype": str(slots.dtype),
+        "page_size": config.page_size,
+        "gpu": gpu,
+        "processor": platform.processor() or platform.machine(),
+        "threads": runner.threads.most,
+        "torch": str(torch.__version__),
+    }

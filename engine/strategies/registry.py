@@ -12,28 +12,31 @@ from typing import TYPE_CHECKING
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
+    import torch
+
     from engine.config import EngineConfig
     from engine.strategies.base import Strategy
-    from engine.strategies.drafter import Drafter
+    from engine.strategies.drafter import Beside, Drafter
     from models.config import ModelConfig
-    from models.decoder import Decoder
 
 Make = Callable[["EngineConfig", "ModelConfig"], "Strategy"]
-MakeDrafter = Callable[["EngineConfig", "Decoder"], "Drafter"]
+MakeDrafter = Callable[["EngineConfig", "Beside"], "Drafter"]
+PageBytes = Callable[["EngineConfig", "ModelConfig", "torch.dtype"], int]
 
 
 @dataclass(frozen=True)
 class Scheme:
     """One way to decode. `make` builds its strategy from settings whose decoding and draft_length are resolved.
 
-    `drafter` builds what drafts for it beside the forward, if anything does; the decoder it is given is ready to run.
+    `drafter` builds what drafts for it beside the forward, if anything does; `page_bytes` is what that keeps per page.
     """
 
     make: Make
     drafter: MakeDrafter | None = None
+    page_bytes: PageBytes | None = None
     #: k where neither --draft-length nor the checkpoint says; 1 is a scheme that never drafts
     draft_length: int = 4
-    #: windows carry pre-draft groups, so that a policy may choose k and how many
+    #: a policy may choose k, and with mask rows how many pre-draft groups
     predrafts: bool = False
     #: the loop that runs one step ahead knows its windows
     resident: bool = False
@@ -45,9 +48,48 @@ def _draft_verify(config: EngineConfig, model: ModelConfig) -> Strategy:
     return DraftVerify(model.draft.mask_token_id if model.draft else None)
 
 
+def _verify(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.draft_verify import DraftVerify
+
+    return DraftVerify(None)
+
+
+def _ngram(config: EngineConfig, beside: Beside) -> Drafter:
+    from engine.drafters.build import make_ngram
+
+    return make_ngram(config, beside)
+
+
+def _draft_model(config: EngineConfig, beside: Beside) -> Drafter:
+    from engine.drafters.build import make_draft_model
+
+    return make_draft_model(config, beside)
+
+
+def _draft_model_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) -> int:
+    from engine.drafters.build import draft_model_page_bytes
+
+    return draft_model_page_bytes(config, model, dtype)
+
+
+def _eagle(config: EngineConfig, beside: Beside) -> Drafter:
+    from engine.drafters.build import make_eagle
+
+    return make_eagle(config, beside)
+
+
+def _eagle_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) -> int:
+    from engine.drafters.build import eagle_page_bytes
+
+    return eagle_page_bytes(config, model, dtype)
+
+
 SCHEMES: dict[str, Scheme] = {
     "ar": Scheme(_draft_verify, draft_length=1, resident=True),
     "tidar": Scheme(_draft_verify, predrafts=True, resident=True),
+    "ngram": Scheme(_verify, _ngram, predrafts=True),
+    "draft-model": Scheme(_verify, _draft_model, _draft_model_bytes, predrafts=True),
+    "eagle3": Scheme(_verify, _eagle, _eagle_bytes, predrafts=True),
 }
 
 #: by the `scheme` of a checkpoint's draft config ("" where it has none), what it can be decoded with; the first is auto
@@ -69,6 +111,9 @@ def choose_scheme(decoding: str, draft_length: int | None, model: ModelConfig) -
     """The name of the scheme to decode with and its k. Raises EngineError where the checkpoint cannot do it."""
     kind = model.draft.scheme if model.draft else ""
     possible = CHECKPOINTS[kind]
+    if "ar" in possible:
+        # whoever says one token at a time can check anybody's drafts
+        possible += tuple(name for name, scheme in SCHEMES.items() if scheme.drafter is not None)
     name = possible[0] if decoding == "auto" else decoding
     if name not in possible:
         if not kind:

@@ -56,6 +56,22 @@ DraftLength = Annotated[
         "--draft-length", help="Tokens drafted per step, k; the model's own if left out.", rich_help_panel=ENGINE
     ),
 ]
+DraftModel = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-model",
+        help="What drafts under --decoding draft-model or eagle3: a folder, hub id or pulled name.",
+        rich_help_panel=ENGINE,
+    ),
+]
+SpeculativeConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--speculative-config",
+        help='vLLM\'s JSON for the same: {"method": "ngram" | "draft_model" | "eagle3", ...}.',
+        rich_help_panel=ENGINE,
+    ),
+]
 Predrafts = Annotated[
     str, typer.Option("--predrafts", help="Pre-draft groups per window: auto, full, none or N.", rich_help_panel=ENGINE)
 ]

@@ -11,6 +11,7 @@ from engine.config import EngineConfig
 from server.cli import flags
 from server.cli.keys import api_keys
 from server.cli.model import lora_path, model_names, model_path
+from server.cli.speculative import speculative_settings
 from server.reasoning.registry import REASONING_PARSERS
 from server.settings import ServerSettings
 from server.tools.registry import TOOL_PARSERS
@@ -29,6 +30,8 @@ def serve(
     served_model_name: Annotated[list[str] | None, typer.Option(help="Name clients use; may be repeated.")] = None,
     decoding: flags.DecodingFlag = "auto",
     draft_length: flags.DraftLength = None,
+    draft_model: flags.DraftModel = None,
+    speculative_config: flags.SpeculativeConfig = None,
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
     max_num_seqs: flags.MaxNumSeqs = 64,
@@ -113,8 +116,7 @@ def serve(
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
         model=str(model_path(model, "serve")),
-        decoding=decoding,
-        draft_length=draft_length,
+        **speculative_settings(speculative_config, draft_model, decoding, draft_length),
         predrafts=predrafts,
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
