@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from engine.errors import EngineError
+from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
 AttentionName = Literal["auto", "torch", "triton"]
@@ -54,6 +55,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     synthetic_acceptance: float | None = None
     data_parallel_size: int = 1
     tensor_parallel_size: int = 1
+    log_format: LogFormat = "text"
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""

@@ -17,7 +17,7 @@ from engine.errors import NAN_MESSAGE, RequestError
 from engine.grammar.drafting import BoundDrafts, bind_drafts
 from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
-from engine.messages import EngineStats, Output, Ready, Submit
+from engine.messages import EngineStats, Forward, Output, Ready, Submit
 from engine.policy.base import Load
 from engine.resident.build import make_loop
 from engine.sampling.confidence import confidences
@@ -196,8 +196,8 @@ class Engine:
     def _commit(self, window: Window, resolution: Resolution) -> Decided:
         sequence = window.sequence
         committed = sequence.append(resolution.committed)
-        if window.decodes and (committed or sequence.finish_reason is None):
-            sequence.count_step(committed)
+        if committed or (window.decodes and sequence.finish_reason is None):
+            sequence.count_forward(_forward(window, resolution, committed))
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
         return Decided(window, resolution, committed)
@@ -290,6 +290,13 @@ class Engine:
         outputs += [sequence.take_output() for sequence in self._finished]
         self._finished.clear()
         return outputs
+
+
+def _forward(window: Window, resolution: Resolution, committed: int) -> Forward:
+    """What the window's forward gave its sequence, which took so many of the tokens."""
+    agreed = max(0, len(resolution.committed) - 1) if window.drafted else 0
+    denoised = resolution.fixed is not None
+    return Forward(committed, min(agreed, committed), window.drafted, window.decodes, denoised)
 
 
 def _broken(logits: Tensor) -> set[int]:

@@ -17,6 +17,7 @@ from engine.client import EngineClient
 from engine.fleet import EngineFleet
 from engine.messages import EngineStats
 from server.metrics import ServerMetrics
+from server.step_families import step_families
 
 Families = Iterator[Metric]
 
@@ -51,6 +52,20 @@ class Exposition(Collector):
         for reason, count in self._metrics.finished.items():
             finished.add_metric([*self._labels.values(), reason], count)
         yield finished
+        errors = CounterMetricFamily(
+            "tidar:request_errors",
+            "HTTP requests that failed, mid-stream too, by kind.",
+            labels=[*self._labels, "kind"],
+        )
+        for kind, count in self._metrics.errors.items():
+            errors.add_metric([*self._labels.values(), kind], count)
+        yield errors
+        answered = CounterMetricFamily(
+            "tidar:http_requests", "HTTP requests answered.", labels=[*self._labels, "method", "handler", "status"]
+        )
+        for (method, handler, status), count in self._metrics.answered.items():
+            answered.add_metric([*self._labels.values(), method, handler, str(status)], count)
+        yield answered
         for histogram in self._metrics.histograms:
             yield histogram.family(self._labels)
 
@@ -69,6 +84,7 @@ class _EngineFigures:
         yield from self._drafting(stats)
         yield from self._speculation_aliases(stats)
         yield from self._steps(stats)
+        yield from step_families(stats, self._labels)
 
     def _load(self, stats: EngineStats) -> Families:
         yield self._gauge("num_requests_running", "Sequences in the running batch.", stats.running)

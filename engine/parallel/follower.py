@@ -17,6 +17,7 @@ import zmq
 
 from engine.config import EngineConfig
 from engine.errors import sentence
+from engine.logs import configure_logging
 from engine.parallel.orders import Forward, Leave, Loaded, Lost, order_address, packed, report_address, unpacked
 from engine.rank import Rank, load_rank
 from models.share import Share
@@ -68,6 +69,7 @@ def main(arguments: list[str]) -> int:
     folder, rank, settings = arguments
     threading.Thread(target=_leave_with, args=(os.getppid(), folder), daemon=True).start()
     config = msgspec.json.decode(settings, type=EngineConfig)
+    configure_logging(config.log_format)
     try:
         return follow(Path(folder), Share(int(rank), config.tensor_parallel_size), config)
     except RuntimeError as error:

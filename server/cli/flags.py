@@ -32,6 +32,13 @@ class AttentionName(StrEnum):
     TRITON = "triton"
 
 
+class LogFormatName(StrEnum):
+    """What log lines look like."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Model = Annotated[
     str | None,
     typer.Argument(

@@ -7,17 +7,15 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-import models
 from models.errors import ModelError
 from models.sources import resolve, short_name
-
-DEFAULT_MODEL = "tidar-python-5m"
+from server.shipped import SHIPPED_MODEL, shipped_model
 
 
 def model_path(given: str | None, command: str) -> Path:
     """The folder or GGUF file asked for, or the shipped default's folder; where there is none the command ends."""
     if given is None:
-        return Path(models.__file__).parent / "shipped" / DEFAULT_MODEL
+        return shipped_model()
     return _resolved(given, command)
 
 
@@ -31,7 +29,7 @@ def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:
     if served:
         return tuple(served)
     if given is None:
-        return (DEFAULT_MODEL,)
+        return (SHIPPED_MODEL,)
     return tuple(dict.fromkeys((short_name(given), given)))
 
 

@@ -19,6 +19,7 @@ from server.tools.registry import TOOL_PARSERS
 SECURITY = "Security"
 STREAMS = "Streams"
 CHAT = "Chat"
+LOGS = "Logs and traces"
 
 
 def serve(
@@ -56,7 +57,9 @@ def serve(
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
     ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="One key per line.", rich_help_panel=SECURITY)] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="One key per line.", envvar="TIDAR_API_KEY_FILE", rich_help_panel=SECURITY)
+    ] = None,
     ssl_keyfile: Annotated[str | None, typer.Option(help="TLS private key.", rich_help_panel=SECURITY)] = None,
     ssl_certfile: Annotated[str | None, typer.Option(help="TLS certificate.", rich_help_panel=SECURITY)] = None,
     allowed_origins: Annotated[
@@ -111,7 +114,27 @@ def serve(
             rich_help_panel=CHAT,
         ),
     ] = None,
-    access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
+    web: Annotated[bool, typer.Option("--web/--no-web", help="Show a page at / that chats and completes.")] = True,
+    access_log: Annotated[
+        bool | None,
+        typer.Option(
+            "--access-log/--no-access-log",
+            help="Log a line per finished request; on by itself with --log-format json.",
+            rich_help_panel=LOGS,
+        ),
+    ] = None,
+    log_format: Annotated[
+        flags.LogFormatName,
+        typer.Option(help="Log lines for people or for machines.", envvar="TIDAR_LOG_FORMAT", rich_help_panel=LOGS),
+    ] = flags.LogFormatName.TEXT,
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Send traces to this OpenTelemetry collector, such as http://localhost:4318.",
+            envvar="TIDAR_OTLP_ENDPOINT",
+            rich_help_panel=LOGS,
+        ),
+    ] = None,
 ) -> None:
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
@@ -137,6 +160,7 @@ def serve(
         enforce_eager=enforce_eager,
         data_parallel_size=data_parallel_size,
         tensor_parallel_size=tensor_parallel_size,
+        log_format=log_format.value,
     )
     settings = ServerSettings(
         model_names=model_names(model, served_model_name),
@@ -155,10 +179,13 @@ def serve(
         max_stored_responses=max_stored_responses,
         shutdown_timeout=shutdown_timeout,
         trust_request_chat_template=trust_request_chat_template,
-        access_log=access_log,
+        access_log=log_format is flags.LogFormatName.JSON if access_log is None else access_log,
+        log_format=log_format.value,
+        otlp_endpoint=otlp_endpoint,
         tool_call_parser=tool_call_parser,
         auto_tool_choice=enable_auto_tool_choice,
         reasoning_parser=reasoning_parser,
+        web=web,
     )
     from server.run import run_server
 
