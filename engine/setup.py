@@ -28,7 +28,7 @@ from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
 from engine.strategies.drafter import Beside, Drafter
-from engine.strategies.registry import SCHEMES, choose_scheme
+from engine.strategies.registry import SCHEMES, check_heeded, choose_scheme
 from engine.threads import Threads
 from models.catalogue import cache_folder
 from models.config import ModelConfig
@@ -66,6 +66,7 @@ def build(config: EngineConfig) -> Parts:
     config.check()
     model_config = ModelConfig.from_folder(Path(config.model))
     config = _resolve_drafting(config, model_config)
+    strategy = SCHEMES[config.decoding].make(config, model_config)
     asked = config.max_model_len is not None or config.num_pages is not None
     context = _context(config, model_config)
     config = msgspec.structs.replace(config, max_model_len=context)
@@ -76,7 +77,7 @@ def build(config: EngineConfig) -> Parts:
         rank = loaded.join(folder, -(-context // config.page_size) if asked else 1)
         served = min(context, rank.num_pages * config.page_size)
         config = msgspec.structs.replace(config, max_model_len=served)
-        parts = _assemble(config, model_config, loaded, rank, followers)
+        parts = _assemble(config, model_config, strategy, loaded, rank, followers)
     except BaseException:
         if followers is not None:
             followers.close()
@@ -88,14 +89,13 @@ def build(config: EngineConfig) -> Parts:
 def _assemble(
     config: EngineConfig,
     model_config: ModelConfig,
+    strategy: Strategy,
     loaded: LoadedRank,
     rank: Rank,
     followers: Followers | None,
 ) -> Parts:
     """Everything behind the weights; `load_seconds` is still open."""
-    device, triton = rank.device, loaded.triton
-    scheme = SCHEMES[config.decoding]
-    strategy = scheme.make(config, model_config)
+    device, triton, scheme = rank.device, loaded.triton, SCHEMES[config.decoding]
     caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
     pool = PagePool(rank.num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
@@ -166,7 +166,9 @@ def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
             raise EngineError(f"--async-scheduling does not know --decoding {decoding}; leave one of them out.")
         config = msgspec.structs.replace(config, async_scheduling=False)
     predrafts = config.predrafts if scheme.predrafts else "none"
-    return msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    config = msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    check_heeded(config)
+    return config
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:

@@ -63,11 +63,12 @@ class StatsRecorder:
         totals.cold_steps += window.drafted == 0 and bool(window.shape.predrafts)
         if not committed:
             return
-        totals.accepted_tokens += committed - 1
+        accepted = min(committed - 1, window.drafted)
+        totals.accepted_tokens += accepted
         _extend(totals.acceptance_lengths, committed)
         totals.acceptance_lengths[committed - 1] += 1
-        _extend(totals.accepted_per_position, committed - 1)
-        for position in range(committed - 1):
+        _extend(totals.accepted_per_position, accepted)
+        for position in range(accepted):
             totals.accepted_per_position[position] += 1
 
     def tokens_per_second(self) -> float:

@@ -24,6 +24,15 @@ def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
     return check
 
 
+class DenoiseOrder(StrEnum):
+    """Which masks become tokens first."""
+
+    CONFIDENCE = "confidence"
+    MARGIN = "margin"
+    ENTROPY = "entropy"
+    LEFT_TO_RIGHT = "left-to-right"
+
+
 class AttentionName(StrEnum):
     """Which kernels attend."""
 
@@ -81,6 +90,29 @@ SpeculativeConfig = Annotated[
 ]
 Predrafts = Annotated[
     str, typer.Option("--predrafts", help="Pre-draft groups per window: auto, full, none or N.", rich_help_panel=ENGINE)
+]
+DenoiseThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--denoise-threshold",
+        help="Probability above which a denoising forward turns masks into tokens.",
+        rich_help_panel=ENGINE,
+    ),
+]
+DenoiseSteps = Annotated[
+    int | None, typer.Option("--denoise-steps", help="Denoising forwards per block.", rich_help_panel=ENGINE)
+]
+DenoiseOrderFlag = Annotated[
+    DenoiseOrder | None,
+    typer.Option("--denoise-order", help="Which masks go first; the scheme's own if left out.", rich_help_panel=ENGINE),
+]
+DenoiseCache = Annotated[
+    bool,
+    typer.Option(
+        "--denoise-cache",
+        help="Compute what lies before a block once per block, with --decoding llada; an approximation.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 MaxModelLen = Annotated[
     int | None,

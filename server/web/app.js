@@ -17,7 +17,7 @@ const MODES = {
   completion: { path: "v1/completions", label: "Text to continue", keys: "Ctrl + Enter runs, Esc stops" },
   chat: { path: "v1/chat/completions", label: "Message", keys: "Enter sends, Shift + Enter breaks the line, Esc stops" },
 };
-const ENDS = { stop: "ended by itself", length: "most tokens reached", tool_calls: "called a tool" };
+const ENDS = { stop: "ended by itself", length: "limit reached", tool_calls: "called a tool" };
 
 let mode = "completion";
 let messages = [];
