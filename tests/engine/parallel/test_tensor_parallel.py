@@ -38,7 +38,7 @@ def alone(learned: Path) -> dict[str, Done]:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"decoding": "ar", "max_num_batched_tokens": 50},
+        {"decoding": "ngram", "max_num_batched_tokens": 50},
         {"decoding": "tidar", "draft_length": 4, "predrafts": "full"},
         {"decoding": "tidar", "draft_length": 3, "predrafts": "auto", "page_size": 4, "num_pages": 40},
     ],
