@@ -13,6 +13,9 @@ from engine.strategies.registry import DECODINGS
 AttentionName = Literal["auto", "torch", "triton"]
 DenoiseOrder = Literal["confidence", "margin", "entropy", "left-to-right"]
 
+#: an idle engine speaks every second
+LEAST_TIMEOUT = 2.0
+
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine process is started with; lengths in tokens.
@@ -23,6 +26,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
     `data_parallel_size` engines, each with all the other settings, stand behind one API; each has its model split over
     `tensor_parallel_size` processes.
+    An engine process that says nothing for `engine_timeout` seconds (0: however long) is replaced.
     `denoise_threshold`, `denoise_steps` and `denoise_order` say which masks become tokens in a forward, where several
     of them denoise a block of draft_length masks; None is the scheme's own. `denoise_cache` lets the forwards of one
     block share the K/V of all before it, where the weights see everything in both directions: an approximation.
@@ -36,6 +40,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     decoding: str = "auto"
     draft_length: int | None = None
     draft_model: str | None = None
+    draft_width: int = 1
+    draft_nodes: int | None = None
     prompt_lookup_max: int = 4
     prompt_lookup_min: int = 2
     predrafts: str = "auto"
@@ -58,6 +64,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
+    engine_timeout: float = 60.0
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
@@ -71,8 +78,14 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in (*at_least_one, "data_parallel_size", "tensor_parallel_size"):
             if getattr(self, name) < 1:
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        if self.engine_timeout and self.engine_timeout < LEAST_TIMEOUT:
+            raise EngineError(f"--engine-timeout must be 0 or at least {LEAST_TIMEOUT:g}, not {self.engine_timeout:g}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if not 1 <= self.draft_width <= 16 or not 1 <= (self.draft_nodes or 1) <= 256:
+            raise EngineError("--draft-width must lie between 1 and 16, and --draft-nodes between 1 and 256.")
+        if self.draft_width > 1 and self.decoding != "eagle3":
+            raise EngineError("--draft-width is for trees of drafts, which --decoding eagle3 makes; leave it out.")
         if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:
             raise EngineError("The lengths of n-grams to look up must lie between 1 and 16, the first the lower.")
         if self.decoding not in DECODINGS:

@@ -65,6 +65,11 @@ class EngineFleet:
         return sum(engine.in_flight for engine in self.engines)
 
     @property
+    def waiting(self) -> int:
+        """Sequences in flight that do not run."""
+        return sum(engine.waiting for engine in self.engines if engine.healthy)
+
+    @property
     def places(self) -> int:
         """Sequences that the engines which are up hold at once, running or waiting."""
         return (self.config.max_num_seqs + self.config.max_waiting) * sum(engine.healthy for engine in self.engines)

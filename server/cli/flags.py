@@ -191,6 +191,15 @@ TensorParallelSize = Annotated[
         "--tensor-parallel-size", help="Processes or GPUs that share one model.", min=1, rich_help_panel=ENGINE
     ),
 ]
+EngineTimeout = Annotated[
+    float,
+    typer.Option(
+        "--engine-timeout",
+        help="Replace an engine that says nothing for so many seconds; longer than any step. 0 waits for ever.",
+        min=0,
+        rich_help_panel=ENGINE,
+    ),
+]
 MaxWaiting = Annotated[
     int, typer.Option("--max-waiting", help="Sequences that may wait; more get a 429.", rich_help_panel=ENGINE)
 ]
