@@ -65,8 +65,8 @@ def build(config: EngineConfig) -> Parts:
     folder = Path(config.model)
     model_config = ModelConfig.from_folder(folder)
     config = _resolve_drafting(config, model_config)
-    config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
-    device, dtype = _device(config), _dtype(config, model_config)
+    config = msgspec.structs.replace(config, max_model_len=context_length(config, model_config))
+    device, dtype = _device(config), serving_dtype(config, model_config)
     threads = (config.threads or len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     if device.type == "cpu":
         torch.set_num_threads(threads)
@@ -124,7 +124,8 @@ def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
     return msgspec.structs.replace(config, decoding="tidar", draft_length=k)
 
 
-def _context(config: EngineConfig, model: ModelConfig) -> int:
+def context_length(config: EngineConfig, model: ModelConfig) -> int:
+    """Tokens of one context: what the flag asks for, at most the model's own. Raises EngineError."""
     longest = model.max_position_embeddings
     if config.max_model_len is None:
         return longest
@@ -146,7 +147,7 @@ def _device(config: EngineConfig) -> torch.device:
     return device
 
 
-def _dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
+def serving_dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
     """ "auto" is the checkpoint's own on a GPU and float32 on a CPU, where half precision is slow or inexact."""
     name = config.dtype
     if name == "auto":

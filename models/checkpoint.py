@@ -32,7 +32,7 @@ def load_decoder(folder: Path, dtype: torch.dtype, device: torch.device | str = 
     """
     config = ModelConfig.from_folder(folder)
     with Shards(folder) as shards:
-        plan = _plan(config, shards)
+        plan = plan_tensors(config, shards)
         decoder = _allocate(config, dtype, device)
         parameters = dict(decoder.named_parameters())
         for place in plan:
@@ -62,8 +62,8 @@ def save_decoder(
     os.replace(partial, folder / "config.json")
 
 
-def _plan(config: ModelConfig, shards: Shards) -> list[Place]:
-    """Every tensor's place, with its declared shape checked against the config."""
+def plan_tensors(config: ModelConfig, shards: Shards) -> list[Place]:
+    """Every tensor's place, with its declared shape checked against the config; reads headers only."""
     plan = []
     for place in places(config):
         shape = shards.shape(place.name)
