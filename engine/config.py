@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from engine.errors import EngineError
+from engine.strategies.registry import DECODINGS
 
-Decoding = Literal["auto", "tidar", "ar"]
 AttentionName = Literal["auto", "torch", "triton"]
 
 
@@ -24,7 +24,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    decoding: Decoding = "auto"
+    decoding: str = "auto"
     draft_length: int | None = None
     predrafts: str = "auto"
     max_model_len: int | None = None
@@ -52,8 +52,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
-        if self.decoding not in ("auto", "tidar", "ar"):
-            raise EngineError(f"--decoding must be auto, tidar or ar, not {self.decoding!r}.")
+        if self.decoding not in DECODINGS:
+            raise EngineError(f"--decoding must be one of {', '.join(DECODINGS)}, not {self.decoding!r}.")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise EngineError(f"--gpu-memory-utilization must lie in (0, 1], not {self.gpu_memory_utilization:g}.")
         rate = self.synthetic_acceptance

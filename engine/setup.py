@@ -26,7 +26,8 @@ from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
-from engine.strategies.draft_verify import DraftVerify
+from engine.strategies.drafter import Drafter
+from engine.strategies.registry import SCHEMES, choose_scheme
 from engine.threads import Threads
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
@@ -52,6 +53,7 @@ class Parts:
     runner: Runner
     scheduler: Scheduler
     strategy: Strategy
+    drafter: Drafter | None
     policy: Policy
     grammars: GrammarCompiler
     ready: Ready
@@ -82,9 +84,13 @@ def build(config: EngineConfig) -> Parts:
         fuse_layers(model)
     elif device.type == "cpu":
         pack_for_cpu(model)
-    strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
-    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads))
-    pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
+    scheme = SCHEMES[config.decoding]
+    strategy = scheme.make(config, model_config)
+    drafter = None if scheme.drafter is None else scheme.drafter(config, model)
+    tap = None if drafter is None else drafter.tap
+    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads), tap)
+    caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
+    pool = PagePool(num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
@@ -107,21 +113,19 @@ def build(config: EngineConfig) -> Parts:
     grammars = GrammarCompiler(folder, ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
     ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
-    return Parts(config, model_config, device, runner, scheduler, strategy, policy, grammars, ready, triton)
+    return Parts(config, model_config, device, runner, scheduler, strategy, drafter, policy, grammars, ready, triton)
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
-    """Decide between TiDAR and AR, and k, from the flags and the checkpoint's tidar section."""
-    if config.decoding == "tidar" and model.draft is None:
-        raise EngineError(
-            "--decoding tidar needs a checkpoint whose config.json has a tidar section; use --decoding ar."
-        )
-    if config.decoding == "ar" or model.draft is None or model.draft.scheme != "tidar":
-        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
-    k = config.draft_length or model.draft.draft_length
-    if k == 1:
-        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
-    return msgspec.structs.replace(config, decoding="tidar", draft_length=k)
+    """Decide how to decode, and k, from the flags and what the checkpoint says of its drafts."""
+    decoding, k = choose_scheme(config.decoding, config.draft_length, model)
+    scheme = SCHEMES[decoding]
+    if not scheme.resident:
+        if config.async_scheduling:
+            raise EngineError(f"--async-scheduling does not know --decoding {decoding}; leave one of them out.")
+        config = msgspec.structs.replace(config, async_scheduling=False)
+    predrafts = config.predrafts if scheme.predrafts else "none"
+    return msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
 
 
 def context_length(config: EngineConfig, model: ModelConfig) -> int:
@@ -179,8 +183,8 @@ def _storage(
 
 def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
     k = config.draft_length or 1
-    if config.decoding == "ar":
-        return FixedPolicy(1, 0)
+    if not SCHEMES[config.decoding].predrafts:
+        return FixedPolicy(k, 0)
     if config.predrafts == "auto":
         cost = measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0)
         return AutoPolicy(policy_lengths(k, graphs), cost)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from engine.strategies.registry import DECODINGS
+
 ENGINE = "Engine"
 
 
@@ -20,14 +22,6 @@ def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
         return given
 
     return check
-
-
-class Decoding(StrEnum):
-    """How tokens are decoded."""
-
-    AUTO = "auto"
-    TIDAR = "tidar"
-    AR = "ar"
 
 
 class AttentionName(StrEnum):
@@ -48,7 +42,13 @@ ModelFlag = Annotated[
     str | None, typer.Option("--model", help="Folder, GGUF file, hub id or pulled name; the shipped model if left out.")
 ]
 DecodingFlag = Annotated[
-    Decoding, typer.Option("--decoding", help="auto drafts where the model can.", rich_help_panel=ENGINE)
+    str,
+    typer.Option(
+        "--decoding",
+        help=f"{', '.join(DECODINGS)}; auto drafts where the model can.",
+        callback=one_of(DECODINGS),
+        rich_help_panel=ENGINE,
+    ),
 ]
 DraftLength = Annotated[
     int | None,

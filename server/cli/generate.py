@@ -25,7 +25,7 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="0 is off.")] = 0,
     seed: flags.Seed = 0,
-    decoding: flags.DecodingFlag = flags.Decoding.AUTO,
+    decoding: flags.DecodingFlag = "auto",
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
@@ -44,7 +44,7 @@ def generate(
         with console.status("Loading the model"):
             llm = LLM(
                 model_path(model, "generate"),
-                decoding=decoding.value,
+                decoding=decoding,
                 draft_length=draft_length,
                 predrafts=predrafts,
                 max_model_len=max_model_len,

@@ -27,7 +27,7 @@ def serve(
     uds: Annotated[str | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
     root_path: Annotated[str, typer.Option(help="Path prefix that a proxy strips.")] = "",
     served_model_name: Annotated[list[str] | None, typer.Option(help="Name clients use; may be repeated.")] = None,
-    decoding: flags.DecodingFlag = flags.Decoding.AUTO,
+    decoding: flags.DecodingFlag = "auto",
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
@@ -110,7 +110,7 @@ def serve(
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
         model=str(model_path(model, "serve")),
-        decoding=decoding.value,
+        decoding=decoding,
         draft_length=draft_length,
         predrafts=predrafts,
         max_model_len=max_model_len,
