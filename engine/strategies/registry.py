@@ -45,18 +45,36 @@ def _draft_verify(config: EngineConfig, model: ModelConfig) -> Strategy:
     return DraftVerify(model.draft.mask_token_id if model.draft else None)
 
 
+def _copies(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.copies import CopyAndDraft
+
+    assert model.draft is not None
+    return CopyAndDraft(model.draft.mask_token_id, model.draft.shift)
+
+
+def _stride(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.stride import Stride
+
+    assert model.draft is not None
+    return Stride(model.draft.mask_token_id)
+
+
 SCHEMES: dict[str, Scheme] = {
     "ar": Scheme(_draft_verify, draft_length=1, resident=True),
     "tidar": Scheme(_draft_verify, predrafts=True, resident=True),
+    "sdlm": Scheme(_copies, predrafts=True),
+    "linear": Scheme(_copies, predrafts=True),
+    "idlm": Scheme(_stride),
 }
 
 #: by the `scheme` of a checkpoint's draft config ("" where it has none), what it can be decoded with; the first is auto
 CHECKPOINTS: dict[str, tuple[str, ...]] = {
     "": ("ar",),
     "tidar": ("tidar", "ar"),
-    "linear": ("ar",),
-    "sdlm": ("ar",),
-    "idlm": ("ar",),
+    # Nemotron's quadratic self-speculation is TiDAR's window
+    "linear": ("linear", "tidar", "ar"),
+    "sdlm": ("sdlm", "ar"),
+    "idlm": ("idlm", "ar"),
     "block": ("ar",),
     "denoise": ("ar",),
 }
