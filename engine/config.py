@@ -20,7 +20,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
-    None sets to 256 MiB on a CPU and, on a GPU, to what is left of `gpu_memory_utilization` of its memory.
+    None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
+    `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
+    `lora` is a PEFT folder, merged into the weights as they are loaded.
     """
 
     model: str
@@ -36,6 +38,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory_utilization: float = 0.9
     enable_prefix_caching: bool = True
     dtype: str = "auto"
+    lora: str | None = None
     device: str = "auto"
     attention_backend: AttentionName = "auto"
     seed: int = 0

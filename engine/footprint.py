@@ -17,6 +17,7 @@ class Footprint:
     """Bytes by purpose. `pool` is the KV cache that the settings give, `context` what one full context takes of it.
 
     `tables` are the rotary embedding's; `weights` count a tied embedding twice, as it is laid out for inference.
+    `served_context` is how many tokens of context the pool allows, where the settings ask for no length.
     """
 
     weights: int
@@ -24,11 +25,7 @@ class Footprint:
     kv_per_token: int
     context: int
     pool: int
-
-    @property
-    def holds_a_context(self) -> bool:
-        """Whether the engine would start: its pool has to hold at least one full context."""
-        return self.pool >= self.context
+    served_context: int
 
     @property
     def total(self) -> int:
@@ -52,4 +49,5 @@ def footprint(config: EngineConfig, model: ModelConfig, parameters: int, dtype: 
         kv_per_token=KVStorage.bytes_per_page(model, 1, dtype),
         context=pages_per_context * page,
         pool=pages * page,
+        served_context=min(tokens, pages * config.page_size),
     )

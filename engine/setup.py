@@ -67,16 +67,18 @@ def build(config: EngineConfig) -> Parts:
     folder = Path(config.model)
     model_config = ModelConfig.from_folder(folder)
     config = _resolve_drafting(config, model_config)
+    asked = config.max_model_len is not None or config.num_pages is not None
     config = msgspec.structs.replace(config, max_model_len=context_length(config, model_config))
     device, dtype = _device(config), serving_dtype(config, model_config)
     threads = (config.threads or len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     if device.type == "cpu":
         torch.set_num_threads(threads)
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
-        model = load_decoder(folder, dtype, device)
+        model = load_decoder(folder, dtype, device, lora=Path(config.lora) if config.lora else None)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
-        storage, num_pages = _storage(config, model_config, dtype, device)
+        storage, num_pages = _storage(config, model_config, dtype, device, asked)
+    config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
     triton = uses_triton(config.attention_backend, device, dtype)
     if triton:
         from models.fusing import fuse_layers
@@ -162,9 +164,12 @@ def serving_dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
 
 
 def _storage(
-    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device
+    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device, asked: bool
 ) -> tuple[KVStorage, int]:
-    """As many pages as the memory limit allows and max_num_seqs full contexts could use."""
+    """As many pages as the memory limit allows and max_num_seqs full contexts could use.
+
+    Fewer than one context takes are refused where somebody `asked` for a length.
+    """
     assert config.max_model_len is not None
     longest = -(-config.max_model_len // config.page_size)
     page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
@@ -172,7 +177,7 @@ def _storage(
     if num_pages is None:
         budget = kv_cache_budget(config, model, dtype, device)
         num_pages = min(config.max_num_seqs * longest, budget // page_bytes)
-    if num_pages < longest:
+    if num_pages < (longest if asked else 1):
         raise EngineError(
             f"The KV cache of {num_pages} pages of {config.page_size} tokens cannot hold one context of "
             f"{config.max_model_len} tokens; lower --max-model-len or raise "

@@ -9,7 +9,7 @@ from pathlib import Path
 from models.checkpoint import plan_tensors
 from models.config import ModelConfig
 from models.families import FAMILIES
-from models.shards import Shards
+from models.weights import open_weights
 
 #: what a PEFT folder is known by
 ADAPTER = "adapter_config.json"
@@ -34,13 +34,14 @@ class Inspection:
 def inspect_checkpoint(path: Path) -> Inspection:
     """Read config and headers, never a weight. Raises ModelError, one sentence, for what would not load."""
     config = ModelConfig.from_folder(path)
-    with Shards(path) as shards:
-        plan = plan_tensors(config, shards)
+    with open_weights(path, config) as weights:
+        plan = plan_tensors(config, weights)
+    files = [path] if path.is_file() else path.glob("*.safetensors")
     return Inspection(
         path=path,
         config=config,
         parameters=sum(math.prod(place.shape) for place in plan),
         tensors=len(plan),
-        file_bytes=sum(file.stat().st_size for file in path.glob("*.safetensors")),
+        file_bytes=sum(file.stat().st_size for file in files),
         adapters=tuple(sorted(found.parent.name for found in path.glob(f"*/{ADAPTER}"))),
     )

@@ -61,7 +61,9 @@ Predrafts = Annotated[
 ]
 MaxModelLen = Annotated[
     int | None,
-    typer.Option("--max-model-len", help="Context in tokens; the model's own if left out.", rich_help_panel=ENGINE),
+    typer.Option(
+        "--max-model-len", help="Context in tokens; the model's own, if it fits, if left out.", rich_help_panel=ENGINE
+    ),
 ]
 MaxNumSeqs = Annotated[int, typer.Option("--max-num-seqs", help="Sequences that run at once.", rich_help_panel=ENGINE)]
 MaxNumBatchedTokens = Annotated[
@@ -76,7 +78,7 @@ KvCacheMemory = Annotated[
     int | None,
     typer.Option(
         "--kv-cache-memory-bytes",
-        help="Most memory for KV cache pages; 256 MiB on a CPU and a GPU's free share if left out.",
+        help="Most memory for KV cache pages; one context's (up to 1 GiB) on a CPU, a GPU's free share if left out.",
         min=1,
         rich_help_panel=ENGINE,
     ),
@@ -99,6 +101,10 @@ PrefixCaching = Annotated[
 ]
 Dtype = Annotated[
     str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
+]
+Lora = Annotated[
+    str | None,
+    typer.Option("--lora", help="PEFT LoRA folder or hub id, merged into the weights.", rich_help_panel=ENGINE),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=ENGINE)]
 AttentionBackend = Annotated[

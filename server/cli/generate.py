@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from server.cli import flags
-from server.cli.model import model_path
+from server.cli.model import lora_path, model_path
 
 if TYPE_CHECKING:
     from engine import LLM
@@ -30,6 +30,7 @@ def generate(
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
     dtype: flags.Dtype = "auto",
+    lora: flags.Lora = None,
     device: flags.Device = "auto",
     threads: flags.Threads = None,
 ) -> None:
@@ -41,18 +42,18 @@ def generate(
 
     console = Console(stderr=True)
     try:
-        with console.status("Loading the model"):
-            llm = LLM(
-                model_path(model, "generate"),
-                decoding=decoding,
-                draft_length=draft_length,
-                predrafts=predrafts,
-                max_model_len=max_model_len,
-                max_num_seqs=1,
-                dtype=dtype,
-                device=device,
-                threads=threads,
-            )
+        llm = LLM(
+            model_path(model, "generate"),
+            decoding=decoding,
+            draft_length=draft_length,
+            predrafts=predrafts,
+            max_model_len=max_model_len,
+            max_num_seqs=1,
+            dtype=dtype,
+            lora=lora_path(lora, "generate"),
+            device=device,
+            threads=threads,
+        )
         params = SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, max_tokens=max_tokens)
         submit = Submit(request_id="generate", prompt_token_ids=llm.tokenizer.encode(prompt), params=params)
         began = time.perf_counter()

@@ -88,7 +88,7 @@ def _report(found: Inspection, needs: Footprint, context: int, dtype: str) -> di
             "one_full_context": needs.context,
             "default_pool": needs.pool,
             "total": needs.total,
-            "starts_by_default": needs.holds_a_context,
+            "served_context": needs.served_context,
         },
     }
 
@@ -110,7 +110,7 @@ def _lines(report: dict[str, Any], memory: dict[str, Any]) -> list[tuple[str, st
         *_drafting(report),
         ("end tokens", ", ".join(map(str, report["eos_token_ids"])) or "none named"),
         ("parameters", f"{report['parameters']:,} in {report['tensors']} tensors"),
-        ("weights", f"{report['dtype']}, {_size(report['file_bytes'])} on disk"),
+        ("file", f"{report['dtype']}, {_size(report['file_bytes'])} on disk"),
         ("shape", f"{report['layers']} layers, width {report['hidden_size']}, {heads}"),
         ("vocabulary", f"{report['vocab_size']:,} tokens"),
         ("context", f"{report['max_model_len']:,} tokens"),
@@ -126,11 +126,11 @@ def _lines(report: dict[str, Any], memory: dict[str, Any]) -> list[tuple[str, st
         "in all": memory["total"],
     }
     lines += [("", f"{_size(size):>10}  {name}") for name, size in parts.items()]
-    if not memory["starts_by_default"]:
+    if memory["served_context"] < report["max_model_len"]:
         lines.append(
             (
                 "",
-                "The default pool is smaller than one context: serve with a lower --max-model-len, or with "
+                f"The default pool holds {memory['served_context']:,} tokens of a context; for all of it, serve with "
                 f"--kv-cache-memory-bytes {memory['one_full_context']} or more.",
             )
         )

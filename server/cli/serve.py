@@ -10,7 +10,7 @@ import typer
 from engine.config import EngineConfig
 from server.cli import flags
 from server.cli.keys import api_keys
-from server.cli.model import model_names, model_path
+from server.cli.model import lora_path, model_names, model_path
 from server.reasoning.registry import REASONING_PARSERS
 from server.settings import ServerSettings
 from server.tools.registry import TOOL_PARSERS
@@ -39,6 +39,7 @@ def serve(
     gpu_memory_utilization: flags.GpuMemoryUtilization = 0.9,
     enable_prefix_caching: flags.PrefixCaching = True,
     dtype: flags.Dtype = "auto",
+    lora: flags.Lora = None,
     device: flags.Device = "auto",
     attention_backend: flags.AttentionBackend = flags.AttentionName.AUTO,
     seed: flags.Seed = 0,
@@ -122,6 +123,7 @@ def serve(
         gpu_memory_utilization=gpu_memory_utilization,
         enable_prefix_caching=enable_prefix_caching,
         dtype=dtype,
+        lora=lora_path(lora, "serve"),
         device=device,
         attention_backend=attention_backend.value,
         seed=seed,

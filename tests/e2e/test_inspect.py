@@ -66,7 +66,8 @@ def test_a_context_that_the_default_pool_cannot_hold_is_told_with_the_way_out(tm
     write_checkpoint(tmp_path)
     change_config(tmp_path, max_position_embeddings=2**20)
     told = json.loads(inspect(str(tmp_path), "--json"))
-    assert not told["memory"]["starts_by_default"]
+    assert told["memory"]["served_context"] == told["memory"]["default_pool"] // told["memory"]["kv_bytes_per_token"]
+    assert told["memory"]["served_context"] < told["max_model_len"] == 2**20
     assert f"--kv-cache-memory-bytes {told['memory']['one_full_context']}" in inspect(str(tmp_path))
 
 
@@ -83,6 +84,7 @@ def test_no_weight_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     write_checkpoint(tmp_path, shard_size="40KB")
     monkeypatch.setattr(Shards, "tensor", read)
+    monkeypatch.setattr(Shards, "pieces", read)
     assert json.loads(inspect(str(tmp_path), "--json"))["file_bytes"] > 40_000
 
 

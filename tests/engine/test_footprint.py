@@ -32,4 +32,12 @@ def test_the_pool_and_the_weights_are_as_large_as_foretold(
     tied = decoder.embed.weight.numel() * 8 if decoder.config.tie_embeddings else 0
     assert needs.weights == ready.weight_bytes + tied
     assert needs.tables == decoder.cos.nbytes + decoder.sin.nbytes
-    assert needs.holds_a_context
+    assert needs.served_context == ready.max_model_len
+
+
+def test_a_context_longer_than_the_pool_is_cut_as_the_engine_cuts_it(random_llama: Path) -> None:
+    model = load_decoder(random_llama, torch.float64).config
+    settings = {"kv_cache_memory": 40_000}
+    needs = footprint(EngineConfig(model=str(random_llama), **settings), model, 0, torch.float64)
+    assert needs.served_context == make_engine(random_llama, decoding="ar", **settings).ready().max_model_len < 128
+    assert needs.context > needs.pool
