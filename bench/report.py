@@ -69,18 +69,23 @@ def same_outputs(m: Measurement, baseline: Measurement) -> int:
 def write_json(path: Path, settings: dict[str, Any], measurements: list[Measurement], peer: dict[str, float]) -> None:
     """Everything the table shows and every repetition behind it, with the machine and the versions."""
     document = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "torch": version("torch"),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        },
+        "machine": machine(),
         "settings": settings,
         "measurements": [_as_dict(m, _baseline(measurements, m)) for m in measurements],
         "peers_tokens_per_second": peer,
     }
     path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _as_dict(m: Measurement, baseline: Measurement) -> dict[str, Any]:

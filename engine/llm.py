@@ -12,6 +12,7 @@ from engine.engine import Engine
 from engine.errors import RequestError
 from engine.messages import EngineStats, Output, RequestSteps, Submit, TokenLogprobs
 from engine.params import SamplingParams
+from models.sources import resolve
 from models.tokenizer import Tokenizer
 
 Prompt = str | list[int]
@@ -38,9 +39,12 @@ class LLM:
     """
 
     def __init__(self, model: str | Path, **settings: Any) -> None:
-        """`settings` are EngineConfig's fields. Raises EngineError or ModelError, one sentence each."""
-        self.engine = Engine(EngineConfig(model=str(model), **settings))
-        self._folder = Path(model)
+        """`model` is whatever `tidar serve` takes, `settings` are EngineConfig's fields.
+
+        Raises EngineError or ModelError, one sentence each.
+        """
+        self._folder = resolve(str(model))
+        self.engine = Engine(EngineConfig(model=str(self._folder), **settings))
         self._tokenizer: Tokenizer | None = None
         self._requests = 0
 

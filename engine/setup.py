@@ -116,7 +116,7 @@ def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
         raise EngineError(
             "--decoding tidar needs a checkpoint whose config.json has a tidar section; use --decoding ar."
         )
-    if config.decoding == "ar" or model.draft is None:
+    if config.decoding == "ar" or model.draft is None or model.draft.scheme != "tidar":
         return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
     k = config.draft_length or model.draft.draft_length
     if k == 1:

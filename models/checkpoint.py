@@ -15,7 +15,8 @@ from torch import Tensor
 from models.config import ModelConfig
 from models.decoder import Decoder
 from models.errors import ModelError
-from models.layout import EMBEDDING, HEAD, Place, places
+from models.families import Names
+from models.layout import Place, places
 from models.shards import SINGLE, Shards
 
 #: tensors that some exporters write and that follow from the config
@@ -72,21 +73,24 @@ def _plan(config: ModelConfig, shards: Shards) -> list[Place]:
                 f"{list(place.shape)}."
             )
         plan.append(place)
-    unknown = sorted(name for name in shards.names() - {place.name for place in plan} if not DERIVED.search(name))
-    if config.tie_embeddings and HEAD in unknown:
-        _check_tied(shards)
-        unknown.remove(HEAD)
+    others = shards.names() - {place.name for place in plan}
+    unknown = sorted(n for n in others if not DERIVED.search(n) and not n.startswith(config.names.ignored))
+    if config.tie_embeddings and config.names.head in unknown:
+        _check_tied(config.names, shards)
+        unknown.remove(config.names.head)
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise ModelError(f"The weights hold {unknown[0]}{more}, which {config.architecture} does not have.")
     return plan
 
 
-def _check_tied(shards: Shards) -> None:
+def _check_tied(names: Names, shards: Shards) -> None:
     """A tied checkpoint may repeat its embedding as the head, but not hold another one."""
-    if shards.shape(HEAD) != shards.shape(EMBEDDING) or not torch.equal(shards.tensor(HEAD), shards.tensor(EMBEDDING)):
+    head, embedding = names.head, names.embedding
+    if shards.shape(head) != shards.shape(embedding) or not torch.equal(shards.tensor(head), shards.tensor(embedding)):
         raise ModelError(
-            f"config.json sets tie_word_embeddings, but {HEAD} differs from {EMBEDDING}: set it to false to use both."
+            f"config.json ties the embeddings, but {head} differs from {embedding}: "
+            f"set tie_word_embeddings to false to use both."
         )
 
 

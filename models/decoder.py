@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -75,11 +76,23 @@ class Layer(nn.Module):
         return torch.cat([self.q_norm(q), self.k_norm(k)], 1)
 
 
+@dataclass(frozen=True)
+class _ScaledQueries:
+    """Attention whose queries are first multiplied with `scales` [tokens, 1, 1]."""
+
+    attention: Attention
+    scales: Tensor
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.attention(layer, q * self.scales, k, v)
+
+
 class Decoder(nn.Module):
     """Token ids and positions in, hidden states out; logits only for the rows that are asked for."""
 
     cos: Tensor
     sin: Tensor
+    query_scales: Tensor | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -91,17 +104,27 @@ class Decoder(nn.Module):
         tables = (config.max_position_embeddings, 1, config.head_dim)
         self.register_buffer("cos", torch.empty(tables), persistent=False)
         self.register_buffer("sin", torch.empty(tables), persistent=False)
+        self.register_buffer("query_scales", None, persistent=False)
         self.build_tables()
 
     def build_tables(self) -> None:
-        """Fill the rotary tables [positions, 1, head_dim], exact in whatever dtype they have now."""
-        if not self.cos.is_meta:
-            self.config.rope.fill_tables(self.cos.squeeze(1), self.sin.squeeze(1))
+        """Fill the rotary tables [positions, 1, head_dim], exact in whatever dtype they have now.
+
+        `query_scales` [positions, 1, 1] stays None where queries are not scaled at any position.
+        """
+        if self.cos.is_meta:
+            return
+        self.config.rope.fill_tables(self.cos.squeeze(1), self.sin.squeeze(1))
+        scales = self.config.rope.query_scales(self.config.max_position_embeddings)
+        if scales is not None:
+            self.query_scales = scales.to(self.cos)[:, None, None]
 
     def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """token_ids, positions: int64 [tokens]; returns the normed hidden states [tokens, hidden_size]."""
         x = self.embed(token_ids)
         cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
+        if self.query_scales is not None:
+            attention = _ScaledQueries(attention, self.query_scales.index_select(0, positions))
         for layer in self.layers:
             x = layer(x, cos, sin, attention)
         out: Tensor = self.norm(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 from models.errors import ModelError
@@ -16,10 +16,10 @@ def whole(raw: dict[str, Any], key: str, default: int | None = None) -> int:
     return value
 
 
-def number(raw: dict[str, Any], key: str, default: float) -> float:
+def number(raw: dict[str, Any], key: str, default: float | None = None) -> float:
     """A positive finite number."""
     value = default if raw.get(key) is None else raw[key]
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
         raise ModelError(f"config.json needs a positive number for {key}, but has {value!r}.")
     return float(value)
 
@@ -46,3 +46,11 @@ def token_ids(raw: dict[str, Any], key: str) -> tuple[int, ...]:
     if not all(isinstance(token, int) and not isinstance(token, bool) and token >= 0 for token in ids):
         raise ModelError(f"config.json needs token ids for {key}, but has {value!r}.")
     return tuple(ids)
+
+
+def token_id(raw: dict[str, Any], key: str, default: int | None = None) -> int:
+    """One token id."""
+    value = default if raw.get(key) is None else raw[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ModelError(f"config.json needs a token id for {key}, but has {value!r}.")
+    return value

@@ -34,6 +34,40 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def eos_token_ids(folder: Path, config: dict[str, Any]) -> tuple[int, ...]:
-    """Ids that end a text, of config.json and generation_config.json: chat models name theirs in the second only."""
+    """Ids that end a text, of config.json, generation_config.json and the tokenizer's own eos_token.
+
+    Chat models name theirs in the second only, some fine-tuned ones in the third only.
+    """
     generation = read_object(folder / "generation_config.json") or {}
-    return tuple(dict.fromkeys(token_ids(config, "eos_token_id") + token_ids(generation, "eos_token_id")))
+    ids = token_ids(config, "eos_token_id") + token_ids(generation, "eos_token_id")
+    return tuple(dict.fromkeys(ids + _tokenizer_eos(folder)))
+
+
+def special_tokens(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json laid over special_tokens_map.json."""
+    return {
+        **(read_object(folder / "special_tokens_map.json") or {}),
+        **(read_object(folder / "tokenizer_config.json") or {}),
+    }
+
+
+def token_text(given: Any) -> str | None:
+    """The text of a token named in tokenizer_config.json: a string, or an object with `content`."""
+    text = given.get("content") if isinstance(given, dict) else given
+    return text if isinstance(text, str) else None
+
+
+def _tokenizer_eos(folder: Path) -> tuple[int, ...]:
+    """The id of the tokenizer's eos_token, or nothing where it names none or does not hold it."""
+    text = token_text(special_tokens(folder).get("eos_token"))
+    tokenizer = None if text is None else read_object(folder / "tokenizer.json")
+    if tokenizer is None:
+        return ()
+    added, model = tokenizer.get("added_tokens"), tokenizer.get("model")
+    known: dict[Any, Any] = {}
+    if isinstance(model, dict) and isinstance(model.get("vocab"), dict):
+        known |= model["vocab"]
+    if isinstance(added, list):
+        known |= {token_text(token): token.get("id") for token in added if isinstance(token, dict)}
+    found = known.get(text)
+    return (found,) if isinstance(found, int) and not isinstance(found, bool) else ()

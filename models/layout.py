@@ -9,9 +9,6 @@ from torch import Tensor
 
 from models.config import ModelConfig
 
-HEAD = "lm_head.weight"
-EMBEDDING = "model.embed_tokens.weight"
-
 
 @dataclass(frozen=True)
 class Place:
@@ -36,37 +33,34 @@ class Place:
 
 def places(config: ModelConfig) -> Iterator[Place]:
     """Every tensor that a checkpoint of this config must hold, layer by layer; lazy, as a config may lie."""
-    embedding = (config.vocab_size, config.hidden_size)
-    yield Place(EMBEDDING, embedding, "embed.weight")
+    names, embedding = config.names, (config.vocab_size, config.hidden_size)
+    yield Place(names.embedding, embedding, "embed.weight")
     for index in range(config.num_layers):
-        yield from _layer(config, f"model.layers.{index}.", f"layers.{index}.")
-    yield Place("model.norm.weight", (config.hidden_size,), "norm.weight")
+        yield from _layer(config, names.layer.format(index), f"layers.{index}.")
+    yield Place(names.norm, (config.hidden_size,), "norm.weight")
     if not config.tie_embeddings:
-        yield Place(HEAD, embedding, "head.weight", transposed=True)
+        yield Place(names.head, embedding, "head.weight", transposed=True)
 
 
 def _layer(config: ModelConfig, theirs: str, ours: str) -> Iterator[Place]:
-    d, ffn, query, kv = config.hidden_size, config.intermediate_size, config.query_size, config.kv_size
-    attention, mlp = f"{theirs}self_attn.", f"{theirs}mlp."
-    yield Place(f"{theirs}input_layernorm.weight", (d,), f"{ours}attention_norm.weight")
-    yield from _fused(f"{ours}qkv", d, config.qkv_bias, {f"{attention}{n}_proj": s for n, s in _qkv(query, kv)})
+    names, d, ffn = config.names, config.hidden_size, config.intermediate_size
+    qkv = {names.q: config.query_size, names.k: config.kv_size, names.v: config.kv_size}
+    yield Place(f"{theirs}{names.attention_norm}.weight", (d,), f"{ours}attention_norm.weight")
+    yield from _fused(theirs, f"{ours}qkv", d, config.qkv_bias, qkv)
     if config.qk_norm:
-        yield Place(f"{attention}q_norm.weight", (config.head_dim,), f"{ours}q_norm.weight")
-        yield Place(f"{attention}k_norm.weight", (config.head_dim,), f"{ours}k_norm.weight")
-    yield from _fused(f"{ours}output", query, config.output_bias, {f"{attention}o_proj": d})
-    yield Place(f"{theirs}post_attention_layernorm.weight", (d,), f"{ours}mlp_norm.weight")
-    yield from _fused(f"{ours}gate_up", d, config.mlp_bias, {f"{mlp}gate_proj": ffn, f"{mlp}up_proj": ffn})
-    yield from _fused(f"{ours}down", ffn, config.mlp_bias, {f"{mlp}down_proj": d})
+        yield Place(f"{theirs}{names.q_norm}.weight", (config.head_dim,), f"{ours}q_norm.weight")
+        yield Place(f"{theirs}{names.k_norm}.weight", (config.head_dim,), f"{ours}k_norm.weight")
+    yield from _fused(theirs, f"{ours}output", config.query_size, config.output_bias, {names.output: d})
+    yield Place(f"{theirs}{names.mlp_norm}.weight", (d,), f"{ours}mlp_norm.weight")
+    yield from _fused(theirs, f"{ours}gate_up", d, config.mlp_bias, {names.gate: ffn, names.up: ffn})
+    yield from _fused(theirs, f"{ours}down", ffn, config.mlp_bias, {names.down: d})
 
 
-def _qkv(query: int, kv: int) -> tuple[tuple[str, int], ...]:
-    return ("q", query), ("k", kv), ("v", kv)
-
-
-def _fused(ours: str, inputs: int, bias: bool, parts: dict[str, int]) -> Iterator[Place]:
-    """`parts`: checkpoint module to its outputs, in the order in which they stand in `ours`."""
+def _fused(layer: str, ours: str, inputs: int, bias: bool, parts: dict[str, int]) -> Iterator[Place]:
+    """`parts`: checkpoint module of the layer to its outputs, in the order in which they stand in `ours`."""
     start = 0
-    for theirs, outputs in parts.items():
+    for name, outputs in parts.items():
+        theirs = f"{layer}{name}"
         yield Place(f"{theirs}.weight", (outputs, inputs), f"{ours}.weight", start, transposed=True)
         if bias:
             yield Place(f"{theirs}.bias", (outputs,), f"{ours}.bias", start)

@@ -44,10 +44,15 @@ class Rope:
     mscale: float | None = None
     mscale_all_dim: float | None = None
     truncate: bool = True
+    #: queries at position p are scaled by 1 + beta · ln(1 + floor(p / original_max_position_embeddings))
+    query_beta: float | None = None
 
     @classmethod
-    def from_config(cls, raw: dict[str, Any]) -> Rope:
-        """Read `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling` (earlier)."""
+    def from_config(cls, raw: dict[str, Any], scaled_queries: bool = False) -> Rope:
+        """Read `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling` (earlier).
+
+        `scaled_queries` is for families whose queries grow with their position, by `llama_4_scaling_beta` there.
+        """
         given = {**section(raw, "rope_scaling"), **section(raw, "rope_parameters")}
         kind = given.get("rope_type") or given.get("type") or "default"
         if kind not in KINDS:
@@ -55,12 +60,13 @@ class Rope:
         if number(raw, "partial_rotary_factor", 1.0) != 1.0 or number(given, "partial_rotary_factor", 1.0) != 1.0:
             raise ModelError("partial_rotary_factor other than 1 is not supported.")
         theta = number(given, "rope_theta", number(raw, "rope_theta", 10_000.0))
-        if kind == "default":
+        beta = number(given, "llama_4_scaling_beta") if scaled_queries else None
+        if kind == "default" and beta is None:
             return cls(theta=theta)
         positions = whole(raw, "max_position_embeddings", 2048)
         original = whole(given, "original_max_position_embeddings", positions)
         original = whole(raw, "original_max_position_embeddings", original)
-        if kind != "yarn" and given.get("factor") is None:
+        if kind not in ("yarn", "default") and given.get("factor") is None:
             raise ModelError(f"RoPE scaling kind {kind!r} needs a factor in config.json.")
         rope = cls(
             kind=kind,
@@ -68,6 +74,7 @@ class Rope:
             factor=number(given, "factor", positions / original),
             original_max_position_embeddings=original,
             truncate=flag(given, "truncate", default=True),
+            query_beta=beta,
             **{key: number(given, key, 1.0) for key in OPTIONAL if given.get(key) is not None},
         )
         if rope.low_freq_factor >= rope.high_freq_factor:
@@ -76,17 +83,22 @@ class Rope:
 
     def scaling(self) -> dict[str, Any] | None:
         """The `rope_scaling` section of config.json that `from_config` reads back."""
-        if self.kind == "default":
+        if self.kind == "default" and self.query_beta is None:
             return None
-        if self.kind == "linear":
-            return {"rope_type": "linear", "factor": self.factor}
-        shared = {"rope_type": self.kind, "factor": self.factor}
-        shared["original_max_position_embeddings"] = self.original_max_position_embeddings
+        given: dict[str, Any] = {"rope_type": self.kind}
+        if self.kind != "default":
+            given["factor"] = self.factor
+        if self.kind in ("llama3", "yarn") or self.query_beta is not None:
+            given["original_max_position_embeddings"] = self.original_max_position_embeddings
         if self.kind == "llama3":
-            return {**shared, "low_freq_factor": self.low_freq_factor, "high_freq_factor": self.high_freq_factor}
+            given |= {"low_freq_factor": self.low_freq_factor, "high_freq_factor": self.high_freq_factor}
+        if self.kind == "yarn":
+            given |= {"beta_fast": self.beta_fast, "beta_slow": self.beta_slow, "truncate": self.truncate}
         optional = {key: getattr(self, key) for key in ("attention_factor", "mscale", "mscale_all_dim")}
-        given = {key: value for key, value in optional.items() if value is not None}
-        return {**shared, "beta_fast": self.beta_fast, "beta_slow": self.beta_slow, "truncate": self.truncate, **given}
+        given |= {key: value for key, value in optional.items() if value is not None}
+        if self.query_beta is not None:
+            given["llama_4_scaling_beta"] = self.query_beta
+        return given
 
     def tables(self, head_dim: int, positions: int) -> tuple[Tensor, Tensor]:
         """cos and signed sin, each float64 [positions, head_dim], for `rotate`.
@@ -109,6 +121,13 @@ class Rope:
             cosine, sine = angles.cos() * scale, angles.sin() * scale
             cos[rows, :half], cos[rows, half:] = cosine, cosine
             sin[rows, :half], sin[rows, half:] = -sine, sine
+
+    def query_scales(self, positions: int) -> Tensor | None:
+        """What queries at each position are multiplied with, float64 [positions]; None where it is 1 at all of them."""
+        if self.query_beta is None or positions <= self.original_max_position_embeddings:
+            return None
+        turns = torch.arange(positions) // self.original_max_position_embeddings
+        return 1 + self.query_beta * (1 + turns).double().log()
 
     def frequencies(self, head_dim: int) -> tuple[Tensor, float]:
         """Inverse frequencies, float64 [head_dim / 2], and the factor on cos and sin."""

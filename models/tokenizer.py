@@ -12,7 +12,7 @@ import tokenizers
 from models.chat_template import ChatTemplate, find_template
 from models.detokenizer import ByteDetokenizer, IncrementalDetokenizer, WindowDetokenizer
 from models.errors import ModelError, PromptError
-from models.folder import eos_token_ids, read_object
+from models.folder import eos_token_ids, read_object, special_tokens, token_text
 from models.vocabulary import Spelling, Vocabulary
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -48,7 +48,7 @@ class Tokenizer:
         """Read tokenizer.json and, where they exist, the configs and templates beside it. Raises ModelError."""
         fast = _read_fast(folder)
         config = read_object(folder / "tokenizer_config.json") or {}
-        special = _special_tokens({**(read_object(folder / "special_tokens_map.json") or {}), **config})
+        special = _special_tokens(special_tokens(folder))
         sources = [find_template(folder, config, name) for name in ("default", "tool_use")]
         template, tools = (None if source is None else ChatTemplate(source, special) for source in sources)
         return cls(fast, special, template, eos_token_ids(folder, read_object(folder / "config.json") or {}), tools)
@@ -150,8 +150,7 @@ def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     """Text by role; a token is given as text or as an object with its content."""
     found = {}
     for role in ROLES:
-        given = config.get(role)
-        text = given.get("content") if isinstance(given, dict) else given
-        if isinstance(text, str):
+        text = token_text(config.get(role))
+        if text is not None:
             found[role] = text
     return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.config import DraftConfig, ModelConfig
+from models.config import ModelConfig
 from models.decoder import Decoder
+from models.drafting import DraftConfig
 
 QWEN25_1_5B = ModelConfig(
     architecture="Qwen2ForCausalLM",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from models.config import DraftConfig, ModelConfig
+from models.config import ModelConfig
+from models.drafting import DraftConfig
 from models.rope import Rope
 from models.training.objective import DiffusionTarget, Objective
 from models.training.schedule import Budget, Schedule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from server.cli import bench, generate, serve, train
+from server.cli import bench, generate, pull, serve, train
 
 app = typer.Typer(
     name="tidar",
@@ -15,5 +15,6 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
+app.command("pull")(pull.pull)
 app.add_typer(bench.app, name="bench")
 train.add_to(app)

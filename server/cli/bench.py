@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -73,21 +75,77 @@ def throughput(
     _run(concurrency or [1, 4, 16], locals())
 
 
-def _run(concurrency: list[int], given: dict[str, Any]) -> None:
-    from bench.run import BenchOptions, run_benchmark
+@app.command()
+def compare(
+    model: flags.Model = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option("--with", help="[NAME=]DECODING[@MODEL][,setting=value]...; may be repeated.")
+    ] = None,
+    num_prompts: NumPrompts = 16,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    concurrency: Annotated[int, typer.Option(help="Requests at once.", min=1)] = 1,
+    repetitions: Repetitions = 3,
+    prompts: Prompts = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Score answers too: humaneval or gsm8k=FILE. May be repeated.")
+    ] = None,
+    task_problems: Annotated[int, typer.Option(help="Problems per task.", min=1)] = 32,
+    task_max_tokens: Annotated[int, typer.Option(help="Tokens per answer.", min=1)] = 256,
+    dtype: flags.Dtype = "auto",
+    device: flags.Device = "auto",
+    threads: flags.Threads = None,
+    json: Json = None,
+    plot: Annotated[str | None, typer.Option(help="Write a plot to this file (needs matplotlib).")] = None,
+) -> None:
+    """Ways to decode, side by side: speed, forwards, agreement with the first, and task scores.
+
+    Task answers that are programs are run on this machine, in a process with limits.
+    """
+    from bench.compare.command import run_compare
+
+    with _reported():
+        run_compare(
+            str(model_path(model)),
+            pairs or ["ar", "tidar"],
+            task or [],
+            {"dtype": dtype, "device": device, "threads": threads},
+            json,
+            plot,
+            num_prompts=num_prompts,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            concurrency=concurrency,
+            repetitions=repetitions,
+            prompts=prompts,
+            task_problems=task_problems,
+            task_max_tokens=task_max_tokens,
+        )
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """An error that is the user's to mend is one sentence and exit status 1."""
     from engine.errors import EngineError, RequestError
     from models.errors import ModelError
 
-    options = {name: value for name, value in given.items() if name not in ("model", "peer", "concurrency")}
     try:
+        yield
+    except (EngineError, ModelError, RequestError, ValueError) as error:
+        Console(stderr=True).print(f"[bold red]Cannot measure:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def _run(concurrency: list[int], given: dict[str, Any]) -> None:
+    from bench.run import BenchOptions, run_benchmark
+
+    options = {name: value for name, value in given.items() if name not in ("model", "peer", "concurrency")}
+    with _reported():
         run_benchmark(
             BenchOptions(
-                model=str(model_path(given["model"])),
+                model=str(model_path(given["model"], "measure")),
                 concurrency=tuple(concurrency),
                 peers=tuple(given["peer"] or ()),
                 **options,
             )
         )
-    except (EngineError, ModelError, RequestError, ValueError) as error:
-        Console(stderr=True).print(f"[bold red]Cannot measure:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None

@@ -38,8 +38,15 @@ class AttentionName(StrEnum):
     TRITON = "triton"
 
 
-Model = Annotated[str | None, typer.Argument(help="Model folder; without one, the model shipped with TiDAR Serve.")]
-ModelFlag = Annotated[str | None, typer.Option("--model", help="Model folder; the shipped model if left out.")]
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="Folder, GGUF file, hub id (owner/name) or pulled name; without one, the model shipped with TiDAR Serve."
+    ),
+]
+ModelFlag = Annotated[
+    str | None, typer.Option("--model", help="Folder, GGUF file, hub id or pulled name; the shipped model if left out.")
+]
 DecodingFlag = Annotated[
     Decoding, typer.Option("--decoding", help="auto drafts where the model can.", rich_help_panel=ENGINE)
 ]

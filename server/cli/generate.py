@@ -43,7 +43,7 @@ def generate(
     try:
         with console.status("Loading the model"):
             llm = LLM(
-                model_path(model),
+                model_path(model, "generate"),
                 decoding=decoding.value,
                 draft_length=draft_length,
                 predrafts=predrafts,

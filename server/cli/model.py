@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+from rich.console import Console
+
 import models
+from models.errors import ModelError
+from models.sources import resolve, short_name
 
 DEFAULT_MODEL = "tidar-python-5m"
 
 
-def model_path(given: str | None) -> Path:
-    """The folder asked for, or the shipped default's."""
-    if given is not None:
-        return Path(given)
-    return Path(models.__file__).parent / "shipped" / DEFAULT_MODEL
+def model_path(given: str | None, command: str) -> Path:
+    """The folder or GGUF file asked for, or the shipped default's folder; where there is none the command ends."""
+    if given is None:
+        return Path(models.__file__).parent / "shipped" / DEFAULT_MODEL
+    try:
+        return resolve(given)
+    except ModelError as error:
+        Console(stderr=True).print(f"[bold red]Cannot {command}:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
 
 
 def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:
-    """Names clients may use: those asked for, or else the folder's own name and the argument as it was given."""
+    """Names clients may use: those asked for, or else the model's own name and the argument as it was given."""
     if served:
         return tuple(served)
-    name = model_path(given).resolve().name
-    return (name,) if given in (None, name) else (name, str(given))
+    if given is None:
+        return (DEFAULT_MODEL,)
+    return tuple(dict.fromkeys((short_name(given), given)))

@@ -109,7 +109,7 @@ def serve(
 ) -> None:
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
-        model=str(model_path(model)),
+        model=str(model_path(model, "serve")),
         decoding=decoding.value,
         draft_length=draft_length,
         predrafts=predrafts,

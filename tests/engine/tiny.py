@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import save_decoder
-from models.config import DraftConfig, ModelConfig
+from models.config import ModelConfig
 from models.decoder import Decoder
+from models.drafting import DraftConfig
 from models.training.block_mask import BlockLayout
 from models.training.objective import ForwardPass, tidar_losses
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
+    Ministral3Config,
+    MinistralConfig,
     MistralConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -40,6 +42,12 @@ def _llama(**changes: Any) -> PretrainedConfig:
 
 def _scaled(kind: str, **scaling: Any) -> PretrainedConfig:
     return _llama(rope_parameters={"rope_type": kind, "rope_theta": 10_000.0, **scaling})
+
+
+def _ministral3(**changes: Any) -> PretrainedConfig:
+    scaling = {"factor": 4.0, "original_max_position_embeddings": 64, "mscale": 1.0, "mscale_all_dim": 1.0}
+    rope = {"rope_type": "yarn", "rope_theta": 1e6, "llama_4_scaling_beta": 0.1, **scaling}
+    return Ministral3Config(**SIZES, head_dim=16, rope_parameters=rope, **changes)
 
 
 FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
@@ -69,6 +77,10 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     ),
     "mistral": lambda: MistralConfig(**SIZES, sliding_window=None),
     "mistral with a sliding window": lambda: MistralConfig(**SIZES, sliding_window=128),
+    "ministral": lambda: MinistralConfig(**SIZES, head_dim=8, sliding_window=256),
+    "ministral with a sliding window": lambda: MinistralConfig(**SIZES, head_dim=8, sliding_window=128),
+    "ministral3": _ministral3,
+    "ministral3 tied": lambda: _ministral3(tie_word_embeddings=True),
     "qwen2": lambda: Qwen2Config(**SIZES),
     "qwen2 tied": lambda: Qwen2Config(**SIZES, tie_word_embeddings=True, rope_theta=1e6),
     "qwen3": lambda: Qwen3Config(**SIZES, head_dim=16),

@@ -17,6 +17,7 @@ from torch import Tensor
 from models.checkpoint import load_decoder
 from models.errors import ModelError
 from tests.models.checkpoints import change_config, change_weights, write_checkpoint
+from tests.models.published import write_published
 
 INDEX = "model.safetensors.index.json"
 
@@ -84,6 +85,7 @@ def test_a_config_that_is_no_object(folder: Path) -> None:
         ({"max_position_embeddings": 10**9}, "1000000000 positions"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"attention_bias": "yes"}, "attention_bias"),
         ({"eos_token_id": "</s>"}, "eos_token_id"),
@@ -279,6 +281,79 @@ def test_a_shard_index_cannot_reach_outside_its_folder(sharded: Path, file: Any)
 def test_a_shard_index_without_a_map(sharded: Path, text: str) -> None:
     (sharded / INDEX).write_text(text)
     assert INDEX in refusal(sharded)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "culprit"),
+    [
+        ("LLaDA", {"d_model": ...}, "d_model"),
+        ("LLaDA", {"d_model": [48]}, "d_model"),
+        ("LLaDA", {"n_layers": -1}, "n_layers"),
+        ("LLaDA", {"n_heads": 10**12}, "n_heads"),
+        ("LLaDA", {"n_kv_heads": 4}, "6 query heads over 4 KV heads"),
+        ("LLaDA", {"mlp_hidden_size": None}, "mlp_hidden_size"),
+        ("LLaDA", {"embedding_size": "97"}, "embedding_size"),
+        ("LLaDA", {"max_sequence_length": 10**9}, "1000000000 positions"),
+        ("LLaDA", {"weight_tying": "no"}, "weight_tying"),
+        ("LLaDA", {"block_type": "sequential"}, "block_type"),
+        ("LLaDA", {"block_type": ...}, "block_type"),
+        ("LLaDA", {"layer_norm_type": ["rms"]}, "layer_norm_type"),
+        ("LLaDA", {"rope": 1}, "rope"),
+        ("LLaDA", {"alibi": True}, "alibi"),
+        ("LLaDA", {"activation_type": "swiglu"}, "activation_type"),
+        ("LLaDA", {"activation_type": {}}, "activation_type"),
+        ("LLaDA", {"mask_token_id": "<mask>"}, "mask_token_id"),
+        ("LLaDA", {"mask_token_id": 97}, "mask_token_id 97"),
+        ("LLaDA", {"architectures": ["LLaDA2MoeModelLM"]}, "mixtures of experts"),
+        ("LLaDA", {"architectures": [["LLaDAModelLM"]]}, "architectures"),
+        ("Dream", {"mask_token_id": -1}, "mask_token_id"),
+        ("SDLM", {"text_mask_token_id": 9.5}, "text_mask_token_id"),
+        ("SDLM", {"text_mask_token_id": 10**9}, "mask_token_id 1000000000"),
+        ("SDLM", {"block_size": 0}, "block_size"),
+        ("SDLM", {"block_size": True}, "block_size"),
+        ("SDAR", {"block_size": "4"}, "block_size"),
+        ("I-DLM", {"use_regular_causal": "yes"}, "use_regular_causal"),
+        ("Nemotron-Labs-Diffusion", {"mask_token_id": -1}, "mask_token_id"),
+        ("Nemotron-Labs-Diffusion", {"block_size": 2**40}, "block_size"),
+        ("Nemotron-Labs-Diffusion", {"rope_parameters": ...}, "llama_4_scaling_beta"),
+        ("Nemotron-Labs-Diffusion", {"rope_parameters": {"llama_4_scaling_beta": "0.1"}}, "llama_4_scaling_beta"),
+        ("Nemotron-Labs-Diffusion", {"rope_parameters": {"llama_4_scaling_beta": 10**400}}, "llama_4_scaling_beta"),
+        ("Nemotron-Labs-Diffusion", {"tidar": {"mask_token_id": 1, "draft_length": 4, "scheme": ["x"]}}, "scheme"),
+        ("Nemotron-Labs-Diffusion", {"tidar": {"mask_token_id": 1, "draft_length": 4, "shift": True}}, "shift True"),
+    ],
+)
+def test_a_published_config_that_cannot_be_built(
+    tmp_path: Path, family: str, changes: dict[str, Any], culprit: str
+) -> None:
+    write_published(tmp_path, family)
+    change_config(tmp_path, **changes)
+    assert culprit in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "culprit"),
+    [
+        (..., "text_config"),
+        ([], "text_config"),
+        ({}, "text_config"),
+        ({"model_type": "mistral"}, "num_attention_heads"),
+        ({"model_type": "gemma3"}, "gemma3"),
+        ({"model_type": ["mistral"]}, "text_config.model_type"),
+    ],
+)
+def test_a_text_section_that_is_no_use(folder: Path, text: Any, culprit: str) -> None:
+    change_config(folder, architectures=["Mistral3ForConditionalGeneration"], text_config=text)
+    assert culprit in refusal(folder)
+
+
+@pytest.mark.parametrize("family", ["LLaDA", "Nemotron-Labs-Diffusion"])
+def test_tensors_under_other_names_than_the_familys_are_named(tmp_path: Path, family: str) -> None:
+    write_published(tmp_path, family)
+    change_weights(tmp_path, lambda tensors: tensors.update({"lm_head.weight": torch.zeros(97, 48)}))
+    assert "lm_head.weight, which" in refusal(tmp_path)
+    change_weights(tmp_path, lambda tensors: [tensors.pop(name) for name in list(tensors) if "layers.1" in name])
+    change_weights(tmp_path, lambda tensors: [tensors.pop(name) for name in list(tensors) if "blocks.1" in name])
+    assert "no tensor" in refusal(tmp_path)
 
 
 def test_an_end_token_that_is_none_in_generation_config(folder: Path) -> None:

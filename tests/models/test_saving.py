@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from models.checkpoint import load_decoder, save_decoder
-from models.config import DraftConfig, ModelConfig
+from models.config import ModelConfig
 from models.decoder import Decoder
+from models.drafting import DraftConfig
 from tests.models.checkpoints import FAMILIES, logits, reference_logits, write_checkpoint
 
 

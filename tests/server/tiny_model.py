@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from models.checkpoint import save_decoder
-from models.config import DraftConfig, ModelConfig
+from models.config import ModelConfig
 from models.decoder import Decoder
+from models.drafting import DraftConfig
 
 SHIPPED = Path(__file__).parents[2] / "models" / "shipped" / "tidar-python-5m"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")

@@ -1,0 +1,1 @@
+"""Small tasks with a right answer, one file each behind one interface (`base`)."""
