@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from engine.adapter import with_adapter
 from engine.attention.choice import make_attention, uses_triton
 from engine.cache.pages import PagePool
 from engine.cache.storage import KVStorage
@@ -28,6 +29,7 @@ from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
 from engine.strategies.draft_verify import DraftVerify
 from engine.threads import Threads
+from models.adapter.storage import apply, read_tensors
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
 from models.packing import pack_for_cpu
@@ -64,6 +66,7 @@ def build(config: EngineConfig) -> Parts:
     config.check()
     folder = Path(config.model)
     model_config = ModelConfig.from_folder(folder)
+    config, model_config, adapter = with_adapter(config, model_config)
     config = _resolve_drafting(config, model_config)
     config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
     device, dtype = _device(config), _dtype(config, model_config)
@@ -72,17 +75,23 @@ def build(config: EngineConfig) -> Parts:
         torch.set_num_threads(threads)
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         model = load_decoder(folder, dtype, device)
+        tensors = None if adapter is None else read_tensors(adapter, model)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
         storage, num_pages = _storage(config, model_config, dtype, device)
     triton = uses_triton(config.attention_backend, device, dtype)
-    if triton:
+    # fused layers have no place for an adapter's: the attention kernels go without them
+    if triton and tensors is None:
         from models.fusing import fuse_layers
 
         fuse_layers(model)
     elif device.type == "cpu":
         pack_for_cpu(model)
-    strategy = DraftVerify(model_config.draft.mask_token_id if model_config.draft else None)
+    if tensors is not None:
+        apply(model, tensors)
+    strategy = DraftVerify(
+        model_config.draft.mask_token_id if model_config.draft else None, adapter.draft_length if adapter else 1
+    )
     runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads))
     pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)

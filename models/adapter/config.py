@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.config import ModelConfig
+from models.drafting import DraftConfig
 from models.errors import ModelError
 from models.fields import section, whole
 from models.folder import read_object
@@ -66,8 +67,9 @@ class Base:
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """Sizes of an adapter; lengths in tokens. `draft_length` is the k it was trained for, the longest it drafts."""
+    """Sizes of the adapter in `folder`; lengths in tokens. `draft_length` is the k it was trained for."""
 
+    folder: Path
     rank: int
     draft_length: int
     base: Base
@@ -80,7 +82,7 @@ class AdapterConfig:
             raise ModelError(f"{folder} holds no {CONFIG}, so it is not a TiDAR adapter.")
         if raw.get("kind") != KIND:
             raise ModelError(f"{folder / CONFIG} is of kind {raw.get('kind')!r}, not {KIND!r}.")
-        config = cls(whole(raw, "rank"), whole(raw, "draft_length"), _base(section(raw, "base"), folder))
+        config = cls(folder, whole(raw, "rank"), whole(raw, "draft_length"), _base(section(raw, "base"), folder))
         if config.rank > MAX_RANK:
             raise ModelError(f"{folder / CONFIG} asks for rank {config.rank}; at most {MAX_RANK} is supported.")
         if not 2 <= config.draft_length <= MAX_DRAFT_LENGTH:
@@ -91,7 +93,19 @@ class AdapterConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": KIND, **asdict(self)}
+        return {"kind": KIND, "rank": self.rank, "draft_length": self.draft_length, "base": asdict(self.base)}
+
+    def drafting(self, model: ModelConfig) -> ModelConfig:
+        """`model` with drafts: the ids of masks lie behind its vocabulary, so that no token is taken from it.
+
+        Raises ModelError where it drafts by itself.
+        """
+        if model.draft is not None:
+            raise ModelError(
+                f"The model drafts by itself (scheme {model.draft.scheme!r}), so it takes no adapter: "
+                f"leave out --adapter."
+            )
+        return replace(model, draft=DraftConfig(mask_token_id=model.vocab_size, draft_length=self.draft_length))
 
 
 def _base(raw: dict[str, Any], folder: Path) -> Base:

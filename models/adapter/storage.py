@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -72,16 +71,16 @@ def parameters(decoder: Decoder) -> dict[str, nn.Parameter]:
     return found
 
 
-def load(folder: Path, model: ModelConfig, embedding: Tensor) -> tuple[AdapterConfig, dict[str, Tensor]]:
-    """Read an adapter for a model of this config and embedding [vocab_size, hidden_size].
+def read_tensors(config: AdapterConfig, decoder: Decoder) -> dict[str, Tensor]:
+    """The tensors of the adapter that `config` was read from, for a decoder still as its checkpoint made it.
 
-    Raises ModelError where it belongs to another model, or its file does not hold what its config says.
+    Raises ModelError where the adapter belongs to another model, or its file does not hold what its config says.
     """
-    config = AdapterConfig.read(folder)
-    config.base.check(Base.of(model, embedding), folder)
+    folder = config.folder
+    config.base.check(Base.of(decoder.config, decoder.embed.weight), folder)
     tensors = {}
     with Shards(folder) as shards:
-        for name, shape in shapes(model, config.rank, config.draft_length):
+        for name, shape in shapes(decoder.config, config.rank, config.draft_length):
             if shards.shape(name) != shape:
                 raise ModelError(
                     f"Tensor {name} of the adapter in {folder} has shape {list(shards.shape(name))}, but its "
@@ -90,11 +89,12 @@ def load(folder: Path, model: ModelConfig, embedding: Tensor) -> tuple[AdapterCo
             tensors[name] = shards.tensor(name)
         if unknown := sorted(shards.names() - set(tensors)):
             raise ModelError(f"The adapter in {folder} holds {unknown[0]}, which no TiDAR adapter has.")
-    return config, tensors
+    return tensors
 
 
-def save(folder: Path, config: AdapterConfig, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> None:
-    """Write adapter.json and model.safetensors, each replaced whole."""
+def save(config: AdapterConfig, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> None:
+    """Write adapter.json and model.safetensors into the config's folder, each replaced whole."""
+    folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{SINGLE}.partial"
     ready = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}

@@ -19,7 +19,9 @@ class Recorder:
         keys, values = ([_heads_first(part) for part in x.split(self.lengths)] for x in (k, v))
         self.kept.append(list(zip(keys, values, strict=True)))
         outs = [
-            _tokens_first(F.scaled_dot_product_attention(_heads_first(rows), key, value, is_causal=True, enable_gqa=True))
+            _tokens_first(
+                F.scaled_dot_product_attention(_heads_first(rows), key, value, is_causal=True, enable_gqa=True)
+            )
             for rows, key, value in zip(q.split(self.lengths), keys, values, strict=True)
         ]
         return torch.cat(outs)

@@ -45,7 +45,8 @@ def train_adapter(config: AdapterTraining) -> Path:
 def export_adapter(checkpoint: Path, folder: Path, dtype: torch.dtype = torch.float16) -> None:
     """Write a run's checkpoint.pt as a folder that `--adapter` takes."""
     state = read_state(checkpoint)
-    storage.save(folder, AdapterConfig(state["rank"], state["draft_length"], Base(**state["base"])), state["adapter"], dtype)
+    config = AdapterConfig(folder, state["rank"], state["draft_length"], Base(**state["base"]))
+    storage.save(config, state["adapter"], dtype)
 
 
 class AdapterRun:

@@ -59,9 +59,7 @@ def mask_hidden(decoder: Decoder, blocks: Blocks) -> Tensor:
     return hidden.unflatten(0, (-1, k))
 
 
-def loss(
-    decoder: Decoder, blocks: Blocks, weights: Tensor, candidates: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def loss(decoder: Decoder, blocks: Blocks, weights: Tensor, candidates: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Cross-entropy in nats of the masks against the answers, weighted by place with `weights` [draft_length], to
     minimise; and, for the log, the share of right masks by place, [draft_length].
 
