@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def _base(raw: dict[str, Any], folder: Path) -> Base:
     if (
         not isinstance(embedding, list)
         or len(embedding) != PROBED_ROWS
-        or not all(isinstance(size, int | float) and not isinstance(size, bool) for size in embedding)
+        or not all(isinstance(size, float) and math.isfinite(size) for size in embedding)
     ):
-        raise ModelError(f"{folder / CONFIG} needs base.embedding, a list of {PROBED_ROWS} numbers.")
-    return Base(**{name: whole(raw, name) for name in SIZES}, embedding=tuple(map(float, embedding)))
+        raise ModelError(f"{folder / CONFIG} needs base.embedding, a list of {PROBED_ROWS} floats.")
+    return Base(**{name: whole(raw, name) for name in SIZES}, embedding=tuple(embedding))

@@ -87,6 +87,8 @@ def read_tensors(config: AdapterConfig, decoder: Decoder) -> dict[str, Tensor]:
                     f"{CONFIG} makes it {list(shape)}."
                 )
             tensors[name] = shards.tensor(name)
+            if not torch.isfinite(tensors[name]).all():
+                raise ModelError(f"Tensor {name} of the adapter in {folder} is not finite: fetch the adapter again.")
         if unknown := sorted(shards.names() - set(tensors)):
             raise ModelError(f"The adapter in {folder} holds {unknown[0]}, which no TiDAR adapter has.")
     return tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from server.cli import bench, generate, pull, serve, train
+from server.cli import answers, bench, generate, pull, serve, train
 
 app = typer.Typer(
     name="tidar",
@@ -16,5 +16,6 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("pull")(pull.pull)
+app.command("answers")(answers.answers)
 app.add_typer(bench.app, name="bench")
 train.add_to(app)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 import models
+from models.catalogue import CATALOGUE
 from models.errors import ModelError
 from models.sources import resolve, short_name
 
@@ -23,6 +24,14 @@ def model_path(given: str | None, command: str) -> Path:
     except ModelError as error:
         Console(stderr=True).print(f"[bold red]Cannot {command}:[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+def adapter_path(model: str | None, given: str | None) -> str | None:
+    """The adapter's folder: the one asked for, or the one shipped for a model of the catalogue; None for none."""
+    if given is not None:
+        return None if given == "none" else given
+    shipped = Path(models.__file__).parent / "shipped" / f"{model}-tidar-adapter"
+    return str(shipped) if model in CATALOGUE and shipped.is_dir() else None
 
 
 def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:

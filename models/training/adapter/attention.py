@@ -18,12 +18,10 @@ class Recorder:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = ([_heads_first(part) for part in x.split(self.lengths)] for x in (k, v))
         self.kept.append(list(zip(keys, values, strict=True)))
-        outs = [
-            _tokens_first(
-                F.scaled_dot_product_attention(_heads_first(rows), key, value, is_causal=True, enable_gqa=True)
-            )
-            for rows, key, value in zip(q.split(self.lengths), keys, values, strict=True)
-        ]
+        outs = []
+        for rows, key, value in zip(q.split(self.lengths), keys, values, strict=True):
+            out = F.scaled_dot_product_attention(_heads_first(rows), key, value, is_causal=True, enable_gqa=True)
+            outs.append(_tokens_first(out))
         return torch.cat(outs)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
+from models.adapter import storage
+from models.adapter.config import AdapterConfig
+from models.checkpoint import load_decoder
 from models.decoder import Decoder
-from models.training.adapter.answers import Answer
+from models.training.adapter.answers import Answer, read_answers
 from models.training.adapter.objective import Blocks, every, mask_hidden
 
 
@@ -22,6 +26,16 @@ class Worth:
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+def measure_adapter(
+    model: Path, adapter: Path, held_out: Path, draft_lengths: list[int], limit: int | None = None
+) -> dict[int, dict[str, object]]:
+    """`evaluate` of an exported adapter for several draft lengths, in float32 on the CPU. Raises ModelError."""
+    decoder = load_decoder(model, torch.float32)
+    storage.apply(decoder, storage.read_tensors(AdapterConfig.read(adapter), decoder))
+    answers = read_answers(held_out, decoder.config.vocab_size, decoder.config.max_position_embeddings)[:limit]
+    return {k: evaluate(decoder, answers, k).to_dict() for k in draft_lengths}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What masks are asked and how they answer: blocks along the model's own answers, against its frozen keys and values."""
+"""What masks are asked and how they answer: blocks along a model's answers, against its frozen keys and values."""
 
 from __future__ import annotations
 
