@@ -17,7 +17,7 @@ def with_adapter(config: EngineConfig, model: ModelConfig) -> tuple[EngineConfig
 
     Raises EngineError or ModelError, one sentence each. The resident loop knows masks by one id, so it stays off.
     """
-    if config.adapter is None or config.decoding == "ar" or config.draft_length == 1:
+    if config.adapter is None or config.decoding not in ("auto", "tidar") or config.draft_length == 1:
         return config, model, None
     if config.async_scheduling:
         raise EngineError("--adapter does not work with --async-scheduling yet; leave one of them out.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.cache.pages import NULL_PAGE
 from engine.cache.storage import KVStorage
-from engine.window import IntArray, Window, WindowShape
+from engine.window import IntArray, Shape, Window
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ShapeGroup:
     [batch, shape.rows]; rows `start` .. `start + batch · shape.rows` of the flat batch are theirs.
     """
 
-    shape: WindowShape
+    shape: Shape
     start: int
     prefix_lens: IntArray
     block_table: IntArray
@@ -41,7 +41,7 @@ class ShapeGroup:
 class Batch:
     """Everything the model needs for one forward. token_ids, positions, write_slots: int64 [rows].
 
-    `write_slots` is where each row's K/V go: a page slot for clean rows, a scratch slot for masks.
+    `write_slots` is where each row's K/V go: a page slot for clean rows, a scratch slot for others.
     """
 
     windows: list[Window]
@@ -75,21 +75,21 @@ def lay_out(windows: list[Window], token_ids: list[list[int]], storage: KVStorag
     )
 
 
-def _group(shape: WindowShape, windows: list[Window], start: int, storage: KVStorage) -> ShapeGroup:
+def _group(shape: Shape, windows: list[Window], start: int, storage: KVStorage) -> ShapeGroup:
     for index, window in enumerate(windows):
         window.start = start + index * shape.rows
     prefixes = np.array([window.sequence.prefix_len for window in windows])
     tables = [window.sequence.pages for window in windows]
     width = max(map(len, tables))
-    table = np.array([pages + [NULL_PAGE] * (width - len(pages)) for pages in tables])
+    table = np.array([pages + [NULL_PAGE] * (width - len(pages)) for pages in tables], dtype=np.int64)
     return ShapeGroup(shape, start, prefixes, table, _write_slots(shape, prefixes, table, start, storage))
 
 
-def _write_slots(shape: WindowShape, prefixes: IntArray, table: IntArray, start: int, storage: KVStorage) -> IntArray:
+def _write_slots(shape: Shape, prefixes: IntArray, table: IntArray, start: int, storage: KVStorage) -> IntArray:
     page_size = storage.page_size
     clean = prefixes[:, None] + np.arange(shape.clean)
     slots: IntArray = np.take_along_axis(table, clean // page_size, 1) * page_size + clean % page_size
-    if not shape.groups:
+    if shape.rows == shape.clean:
         return slots
     batch, masks = len(prefixes), shape.rows - shape.clean
     rows = start + np.arange(batch)[:, None] * shape.rows + shape.clean + np.arange(masks)

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from engine.errors import EngineError
+from engine.strategies.registry import DECODINGS
 
-Decoding = Literal["auto", "tidar", "ar"]
 AttentionName = Literal["auto", "torch", "triton"]
 
 
@@ -21,12 +21,14 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
-    None sets to 256 MiB on a CPU and, on a GPU, to what is left of `gpu_memory_utilization` of its memory.
+    None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
+    `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
+    `lora` is a PEFT folder, merged into the weights as they are loaded.
     """
 
     model: str
     adapter: str | None = None
-    decoding: Decoding = "auto"
+    decoding: str = "auto"
     draft_length: int | None = None
     predrafts: str = "auto"
     max_model_len: int | None = None
@@ -38,6 +40,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory_utilization: float = 0.9
     enable_prefix_caching: bool = True
     dtype: str = "auto"
+    lora: str | None = None
     device: str = "auto"
     attention_backend: AttentionName = "auto"
     seed: int = 0
@@ -54,8 +57,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
-        if self.decoding not in ("auto", "tidar", "ar"):
-            raise EngineError(f"--decoding must be auto, tidar or ar, not {self.decoding!r}.")
+        if self.decoding not in DECODINGS:
+            raise EngineError(f"--decoding must be one of {', '.join(DECODINGS)}, not {self.decoding!r}.")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise EngineError(f"--gpu-memory-utilization must lie in (0, 1], not {self.gpu_memory_utilization:g}.")
         rate = self.synthetic_acceptance

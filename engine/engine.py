@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from engine.grammar.waiting import GrammarQueue
 from engine.messages import EngineStats, Output, Ready, Submit
 from engine.policy.base import Load
 from engine.resident.build import make_loop
+from engine.sampling.confidence import confidences
 from engine.sampling.logprobs import token_logprobs
 from engine.sampling.row import Row
 from engine.sampling.sampler import Sampler
@@ -27,19 +28,11 @@ from engine.sequence import Sequence
 from engine.setup import Parts, build
 from engine.stats import StatsRecorder
 from engine.strategies.base import Resolution
+from engine.strategies.drafter import Decided
 from engine.window import Window
 
 #: how long a step that has nothing else to do waits for a grammar, in seconds
 GRAMMAR_SECONDS = 0.01
-
-
-@dataclass(frozen=True)
-class _Decided:
-    """One window after its AR rows have been sampled: what the strategy said, and how many tokens were taken."""
-
-    window: Window
-    resolution: Resolution
-    committed: int
 
 
 class Engine:
@@ -130,6 +123,8 @@ class Engine:
         max_len = ready.max_model_len
         if params.max_tokens is not None:
             max_len = len(request.prompt_token_ids) + params.max_tokens
+        if (refusal := self._parts.strategy.refusal(request, max_len)) is not None:
+            raise refusal
         return Sequence(request, self._seed(params.seed), max_len, stop_tokens(params, ready))
 
     def _seed(self, seed: int | None) -> int:
@@ -164,13 +159,17 @@ class Engine:
             logits = self.runner.logits(hidden, list(rows))
             sequence.prompt_logprobs += token_logprobs(logits, sequence.tokens[first : last + 1], count)
 
-    def _resolve(self, windows: list[Window], hidden: Tensor) -> list[_Decided]:
+    def _resolve(self, windows: list[Window], hidden: Tensor) -> list[Decided]:
         """Sample every target row, let the strategy commit, and move sequences and cache forward."""
-        rows = [row for window in windows for row in self._ar_rows(window)]
+        strategy = self._parts.strategy
+        rows = [row for window in windows for row in strategy.rows(window)]
         flat = [window.start + row for window in windows for row in window.targets]
         logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
-        sampled = self.sampler.sample(logits, rows) if rows else []
         broken = _broken(logits)
+        if strategy.never is not None:
+            logits = _without(logits, strategy.never)
+        sampled = self.sampler.sample(logits, rows) if rows else []
+        confidence = confidences(logits, sampled, strategy.confidence) if rows and strategy.confidence else []
         decided = []
         first = 0
         for window in windows:
@@ -180,34 +179,41 @@ class Engine:
                 window.sequence.fail(NAN_MESSAGE)
                 self.scheduler.pool.forget(window.sequence.pages)
             else:
-                decided.append(self._commit(window, sampled[span], logits[span]))
+                resolution = strategy.resolve(window, sampled[span], confidence[span])
+                decided.append(self._commit(window, resolution))
+                self._keep_logprobs(decided[-1], rows[span], sampled[span], logits[span])
         return decided
 
-    @staticmethod
-    def _ar_rows(window: Window) -> list[Row]:
-        """The rows after the window's target tokens, each of which chooses the token at the next position."""
+    def _commit(self, window: Window, resolution: Resolution) -> Decided:
         sequence = window.sequence
-        first, drafts = sequence.prefix_len + 1, window.tokens[sequence.pending :]
-        rows = [Row(sequence, first + row, window.tokens[sequence.pending : row + 1]) for row in window.targets]
-        if rows and sequence.matcher is not None:
-            for row, allowed in zip(rows, sequence.matcher.allowed_along(drafts), strict=True):
-                row.allowed = allowed
-        return rows
-
-    def _commit(self, window: Window, sampled: list[int], logits: Tensor) -> _Decided:
-        sequence = window.sequence
-        resolution = self._parts.strategy.resolve(window, sampled)
         committed = sequence.append(resolution.committed)
-        if committed and sequence.params.logprobs is not None:
-            tokens = resolution.committed[:committed]
-            sequence.logprobs += token_logprobs(logits[:committed], tokens, sequence.params.logprobs)
-        if window.decodes and committed:
+        if window.decodes and (committed or sequence.finish_reason is None):
             sequence.count_step(committed)
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
-        return _Decided(window, resolution, committed)
+        return Decided(window, resolution, committed)
 
-    def _draft(self, decided: list[_Decided], hidden: Tensor) -> None:
+    @staticmethod
+    def _keep_logprobs(decided: Decided, rows: list[Row], sampled: list[int], logits: Tensor) -> None:
+        """Log-probabilities of the tokens that this step decided, held back until these are committed."""
+        sequence, fixed = decided.window.sequence, decided.resolution.fixed
+        count = sequence.params.logprobs
+        if count is None:
+            return
+        chosen = list(range(decided.committed) if fixed is None else fixed)
+        if chosen:
+            scored = token_logprobs(logits[chosen], [sampled[i] for i in chosen], count)
+            sequence.held_logprobs.update({rows[i].position: each for i, each in zip(chosen, scored, strict=True)})
+        first = len(sequence.tokens) - decided.committed
+        sequence.logprobs += [sequence.held_logprobs.pop(p) for p in range(first, len(sequence.tokens))]
+
+    def _draft(self, decided: list[Decided], hidden: Tensor) -> None:
+        """What may come next: from this forward's own mask rows, and from a drafter where there is one."""
+        self._draft_from_masks(decided, hidden)
+        if self._parts.drafter is not None:
+            self._parts.drafter.propose(decided, hidden)
+
+    def _draft_from_masks(self, decided: list[Decided], hidden: Tensor) -> None:
         """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""
         drafting = [d for d in decided if d.resolution.draft_rows and d.window.sequence.finish_reason is None]
         if not drafting:
@@ -244,13 +250,13 @@ class Engine:
             if sequence.request_id in bound:
                 sequence.drafts = bound[sequence.request_id].drafts
 
-    def _record(self, windows: list[Window], decided: list[_Decided], load: Load, seconds: float) -> None:
+    def _record(self, windows: list[Window], decided: list[Decided], load: Load, seconds: float) -> None:
         for d in decided:
-            if d.window.decodes and d.committed:
+            if d.window.decodes and (d.committed or d.window.sequence.finish_reason is None):
                 self.recorder.decode(d.window, d.committed)
                 self.policy.observe_window(d.window.drafted, len(d.resolution.committed) - 1)
             elif not d.window.decodes:
-                self.recorder.prefill(d.resolution.kept)
+                self.recorder.prefill(len(d.window.tokens))
         self.recorder.step(windows, seconds, sum(d.committed for d in decided))
         if all(window.decodes for window in windows):
             self.policy.observe_step(self.recorder.last_rows, load, seconds)
@@ -259,6 +265,8 @@ class Engine:
         del self._sequences[sequence.request_id]
         if self.resident is not None:
             self.resident.keep_pages(sequence)
+        if self._parts.drafter is not None:
+            self._parts.drafter.forget(sequence)
         if not self.grammars.withdraw(sequence):
             self.scheduler.remove(sequence)
         self._finished.append(sequence)
@@ -281,6 +289,13 @@ def _broken(logits: Tensor) -> set[int]:
         return set()
     bad = ~torch.isfinite(logits).all(-1)
     return set(bad.nonzero().flatten().tolist())
+
+
+@torch.inference_mode()
+def _without(logits: Tensor, token: int) -> Tensor:
+    """The logits [rows, vocab_size] themselves, where this token can no longer be sampled."""
+    logits[:, token] = float("-inf")
+    return logits
 
 
 def _resident_bytes() -> int:

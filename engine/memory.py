@@ -12,8 +12,8 @@ from engine.errors import EngineError
 from engine.resident.plan import GRAPH_ROWS, graph_steps, uses_graphs
 from models.config import ModelConfig
 
-#: for pages on a CPU, where memory is shared with everything else
-CPU_BYTES = 256 * 2**20
+#: for pages on a CPU, where memory is shared with everything else: what one whole context takes, within these bounds
+CPU_BYTES, MOST_CPU_BYTES = 256 * 2**20, 2**30
 
 #: assumed of one graph's nodes over all layers; not measured yet
 GRAPH_BYTES = 8 * 2**20
@@ -24,12 +24,15 @@ KV_FLAG = "--kv-cache-memory-bytes"
 def kv_cache_budget(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device) -> int:
     """Bytes for KV pages, once the weights are loaded: what the flag says, or on a GPU what its share leaves.
 
+    `config.max_model_len` is the context to be held, where it is known.
+
     Raises EngineError if nothing is left.
     """
     if config.kv_cache_memory is not None:
         return config.kv_cache_memory
     if device.type != "cuda":
-        return CPU_BYTES
+        context = 2 * model.num_layers * model.kv_size * dtype.itemsize * _whole_pages(config)
+        return min(max(CPU_BYTES, context), MOST_CPU_BYTES)
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
     needed = forward_bytes(config, model, dtype)
@@ -79,6 +82,11 @@ def graph_bytes(model: ModelConfig, dtype: torch.dtype, graphs: int) -> int:
     """What CUDA graphs hold: the tensors of the largest, which the others share, and each one's own nodes."""
     logits = 2 * GRAPH_ROWS * model.vocab_size * torch.float32.itemsize
     return graphs * GRAPH_BYTES + GRAPH_ROWS * _layer_width(model) * dtype.itemsize + logits
+
+
+def _whole_pages(config: EngineConfig) -> int:
+    """One context in tokens, up to the end of its last page."""
+    return -(-(config.max_model_len or 0) // config.page_size) * config.page_size
 
 
 def _layer_width(model: ModelConfig) -> int:

@@ -10,17 +10,26 @@ from engine.batch import Batch, lay_out
 from engine.strategies.base import Strategy
 from engine.threads import Threads
 from engine.window import Window
-from models.decoder import Decoder
+from models.decoder import Decoder, Tap
 
 
 class Runner:
     """Owns the model and its attention back end; knows nothing of requests."""
 
-    def __init__(self, model: Decoder, attention: AttentionBackend, strategy: Strategy, threads: Threads) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        attention: AttentionBackend,
+        strategy: Strategy,
+        threads: Threads,
+        tap: Tap | None = None,
+    ) -> None:
+        """`tap` is shown every layer's output in every forward."""
         self.model = model
         self.attention = attention
         self.strategy = strategy
         self.threads = threads
+        self.tap = tap
 
     @torch.inference_mode()
     def forward(self, windows: list[Window]) -> Tensor:
@@ -28,7 +37,7 @@ class Runner:
         batch = self._lay_out(windows)
         attention = self.attention.prepare(batch)
         hidden: Tensor = self.threads.run(
-            len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention)
+            len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention, self.tap)
         )
         return hidden
 

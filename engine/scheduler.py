@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import insort
+from collections import deque
 from collections.abc import Iterator
 
 from engine.cache.pages import PagePool, page_hash
@@ -21,9 +22,9 @@ def _rank(sequence: Sequence) -> tuple[int, int]:
 class Scheduler:
     """Continuous batching over a page pool: sequences join and leave at any step.
 
-    Every running sequence takes part in every step with at least one row; what is left of the row budget goes to the
-    rest of prompts and then to sequences that wait. Out of pages, the last in rank gives its pages back and is
-    recomputed later.
+    Every running sequence takes part in every step with at least one row; where windows cannot be cut, it may sit out
+    one and is first in the next. What is left of the row budget goes to the rest of prompts and then to sequences that
+    wait. Out of pages, the last in rank gives its pages back and is recomputed later.
     """
 
     def __init__(self, strategy: Strategy, pool: PagePool, max_num_seqs: int, max_num_batched_tokens: int) -> None:
@@ -36,6 +37,7 @@ class Scheduler:
         self.preemptions = 0
         self.prefix_queries = 0
         self.prefix_hits = 0
+        self._late: list[Sequence] = []
         self._arrivals = 0
 
     def __iter__(self) -> Iterator[Sequence]:
@@ -61,21 +63,39 @@ class Scheduler:
         windows: list[Window] = []
         budget = self.max_num_batched_tokens
         preempted = False
-        position = 0
-        while position < len(self.running):
-            sequence = self.running[position]
-            later = len(self.running) - position - 1
-            window = self.strategy.plan(sequence, choice, self._share(sequence, budget, later))
-            if self.reserve(sequence, sequence.prefix_len + window.shape.clean):
+        turns = self._turns()
+        while turns:
+            sequence = turns[0]
+            share = self._share(sequence, budget, len(turns) - 1)
+            window = self.strategy.plan(sequence, choice, share) if share > 0 else None
+            if window is None:
+                self._late.append(turns.popleft())
+            elif self.reserve(sequence, sequence.prefix_len + window.shape.clean):
                 windows.append(window)
                 budget -= window.shape.rows
-                position += 1
+                turns.popleft()
             else:
-                self._preempt(self.running[-1])
+                budget += self._take_out(self.running[-1], turns, windows)
                 preempted = True
-        if not preempted:
+        if not preempted and not self._late:
             windows += self._admit(choice, budget)
         return windows
+
+    def _turns(self) -> deque[Sequence]:
+        """Who runs, in rank; but first those whose windows did not fit into the step before."""
+        late, self._late = [sequence for sequence in self._late if sequence in self.running], []
+        if not late:
+            return deque(self.running)
+        return deque(late + [sequence for sequence in self.running if sequence not in late])
+
+    def _take_out(self, sequence: Sequence, turns: deque[Sequence], windows: list[Window]) -> int:
+        """Preempt a sequence, whether or not it has had its turn; returns the rows that its window would have taken."""
+        self._preempt(sequence)
+        if sequence in turns:
+            turns.remove(sequence)
+            return 0
+        index = next((i for i, window in enumerate(windows) if window.sequence is sequence), None)
+        return 0 if index is None else windows.pop(index).shape.rows
 
     def commit(self, sequence: Sequence, kept: int) -> None:
         """`kept` more tokens of the sequence have their K/V in the cache; full pages become findable."""
@@ -99,9 +119,13 @@ class Scheduler:
             sequence.pages += pages
         return True
 
-    @staticmethod
-    def _share(sequence: Sequence, budget: int, later: int) -> int:
-        """Rows this sequence may take: a decode at most its equal share, so that nobody after it starves."""
+    def _share(self, sequence: Sequence, budget: int, later: int) -> int:
+        """Rows this sequence may take: a decode at most its equal share, so that nobody after it starves.
+
+        Where windows cannot be cut, it may take all, and whoever finds no room is the first in the next step.
+        """
+        if not self.strategy.divisible:
+            return budget
         if sequence.decoding:
             return max(1, budget // (later + 1))
         return budget - later
@@ -113,7 +137,7 @@ class Scheduler:
             if not self._load(sequence):
                 break
             window = self.strategy.plan(sequence, choice, budget)
-            if not self.reserve(sequence, sequence.prefix_len + window.shape.clean):
+            if window is None or not self.reserve(sequence, sequence.prefix_len + window.shape.clean):
                 self._release(sequence)
                 break
             del self.waiting[0]

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 NOTHING_ALLOWED = "The grammar and the request's bans together leave no token that may come next; loosen one of them."
 
 
+class SequenceState:
+    """What a decoding scheme remembers of one sequence beside its tokens; each scheme has a subclass of its own."""
+
+
 class Sequence:
     """The tokens of one request and where it stands.
 
     `tokens` holds the prompt and every final token; the K/V of the first `prefix_len` of them are in the cache,
     the rest is pending (one token while decoding, a prompt at the start or after preemption). `drafts` are
-    candidates for the positions after `tokens`.
+    candidates for the positions after `tokens`; `state` is the decoding scheme's own.
     """
 
     def __init__(self, submit: Submit, seed: int, max_len: int, stop_token_ids: frozenset[int]) -> None:
@@ -34,6 +38,7 @@ class Sequence:
         self.stop_token_ids = stop_token_ids
         self.prefix_len = 0
         self.drafts: list[int] = []
+        self.state: SequenceState | None = None
         self.matcher: Matcher | None = None
         self.pages: list[int] = []
         self.page_hashes: list[bytes] = []
@@ -48,12 +53,14 @@ class Sequence:
         self.forwards = 0
         self.acceptance_lengths: list[int] = []
         self.logprobs: list[TokenLogprobs] = []
+        #: those of tokens that are decided but not committed, by position
+        self.held_logprobs: dict[int, TokenLogprobs] = {}
         self.prompt_logprobs: list[TokenLogprobs | None] = [None]
         self._published = self.prompt_len
 
     @property
     def pending(self) -> int:
-        """Final tokens whose K/V are not in the cache yet; at least 1 while the sequence lives."""
+        """Final tokens whose K/V are not in the cache yet; at least 1 while a sequence decodes left to right."""
         return len(self.tokens) - self.prefix_len
 
     @property
@@ -92,6 +99,8 @@ class Sequence:
     def count_step(self, committed: int) -> None:
         """Record a decode forward that committed so many tokens."""
         self.forwards += 1
+        if not committed:
+            return
         if committed > len(self.acceptance_lengths):
             self.acceptance_lengths.extend([0] * (committed - len(self.acceptance_lengths)))
         self.acceptance_lengths[committed - 1] += 1

@@ -27,7 +27,8 @@ from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
-from engine.strategies.draft_verify import DraftVerify
+from engine.strategies.drafter import Drafter
+from engine.strategies.registry import SCHEMES, choose_scheme
 from engine.threads import Threads
 from models.adapter.storage import apply, read_tensors
 from models.checkpoint import load_decoder
@@ -54,6 +55,7 @@ class Parts:
     runner: Runner
     scheduler: Scheduler
     strategy: Strategy
+    drafter: Drafter | None
     policy: Policy
     grammars: GrammarCompiler
     ready: Ready
@@ -68,17 +70,19 @@ def build(config: EngineConfig) -> Parts:
     model_config = ModelConfig.from_folder(folder)
     config, model_config, adapter = with_adapter(config, model_config)
     config = _resolve_drafting(config, model_config)
+    asked = config.max_model_len is not None or config.num_pages is not None
     config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
     device, dtype = _device(config), _dtype(config, model_config)
     threads = (config.threads or len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     if device.type == "cpu":
         torch.set_num_threads(threads)
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
-        model = load_decoder(folder, dtype, device)
+        model = load_decoder(folder, dtype, device, lora=Path(config.lora) if config.lora else None)
         tensors = None if adapter is None else read_tensors(adapter, model)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
-        storage, num_pages = _storage(config, model_config, dtype, device)
+        storage, num_pages = _storage(config, model_config, dtype, device, asked)
+    config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
     triton = uses_triton(config.attention_backend, device, dtype)
     # fused layers have no place for an adapter's: the attention kernels go without them
     if triton and tensors is None:
@@ -89,11 +93,13 @@ def build(config: EngineConfig) -> Parts:
         pack_for_cpu(model)
     if tensors is not None:
         apply(model, tensors)
-    strategy = DraftVerify(
-        model_config.draft.mask_token_id if model_config.draft else None, adapter.draft_length if adapter else 1
-    )
-    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads))
-    pool = PagePool(num_pages, config.page_size, config.enable_prefix_caching)
+    scheme = SCHEMES[config.decoding]
+    strategy = scheme.make(config, model_config)
+    drafter = None if scheme.drafter is None else scheme.drafter(config, model)
+    tap = None if drafter is None else drafter.tap
+    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads), tap)
+    caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
+    pool = PagePool(num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
@@ -116,21 +122,19 @@ def build(config: EngineConfig) -> Parts:
     grammars = GrammarCompiler(folder, ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
     ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
-    return Parts(config, model_config, device, runner, scheduler, strategy, policy, grammars, ready, triton)
+    return Parts(config, model_config, device, runner, scheduler, strategy, drafter, policy, grammars, ready, triton)
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
-    """Decide between TiDAR and AR, and k, from the flags and the checkpoint's tidar section."""
-    if config.decoding == "tidar" and model.draft is None:
-        raise EngineError(
-            "--decoding tidar needs a checkpoint whose config.json has a tidar section; use --decoding ar."
-        )
-    if config.decoding == "ar" or model.draft is None or model.draft.scheme != "tidar":
-        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
-    k = config.draft_length or model.draft.draft_length
-    if k == 1:
-        return msgspec.structs.replace(config, decoding="ar", draft_length=1, predrafts="none")
-    return msgspec.structs.replace(config, decoding="tidar", draft_length=k)
+    """Decide how to decode, and k, from the flags and what the checkpoint says of its drafts."""
+    decoding, k = choose_scheme(config.decoding, config.draft_length, model)
+    scheme = SCHEMES[decoding]
+    if not scheme.resident:
+        if config.async_scheduling:
+            raise EngineError(f"--async-scheduling does not know --decoding {decoding}; leave one of them out.")
+        config = msgspec.structs.replace(config, async_scheduling=False)
+    predrafts = config.predrafts if scheme.predrafts else "none"
+    return msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:
@@ -166,9 +170,12 @@ def _dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
 
 
 def _storage(
-    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device
+    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device, asked: bool
 ) -> tuple[KVStorage, int]:
-    """As many pages as the memory limit allows and max_num_seqs full contexts could use."""
+    """As many pages as the memory limit allows and max_num_seqs full contexts could use.
+
+    Fewer than one context takes are refused where somebody `asked` for a length.
+    """
     assert config.max_model_len is not None
     longest = -(-config.max_model_len // config.page_size)
     page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
@@ -176,7 +183,7 @@ def _storage(
     if num_pages is None:
         budget = kv_cache_budget(config, model, dtype, device)
         num_pages = min(config.max_num_seqs * longest, budget // page_bytes)
-    if num_pages < longest:
+    if num_pages < (longest if asked else 1):
         raise EngineError(
             f"The KV cache of {num_pages} pages of {config.page_size} tokens cannot hold one context of "
             f"{config.max_model_len} tokens; lower --max-model-len or raise "
@@ -187,8 +194,8 @@ def _storage(
 
 def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
     k = config.draft_length or 1
-    if config.decoding == "ar":
-        return FixedPolicy(1, 0)
+    if not SCHEMES[config.decoding].predrafts:
+        return FixedPolicy(k, 0)
     if config.predrafts == "auto":
         cost = measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0)
         return AutoPolicy(policy_lengths(k, graphs), cost)

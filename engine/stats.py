@@ -45,13 +45,15 @@ class StatsRecorder:
         self.totals.prompt_tokens += tokens
 
     def decode(self, window: Window, committed: int) -> None:
-        """A decode window committed so many tokens."""
+        """A decode window committed so many tokens; a denoising forward may commit none."""
         totals = self.totals
         totals.decode_forwards += 1
         totals.committed_tokens += committed
         totals.draft_tokens += window.drafted
+        totals.cold_steps += window.drafted == 0 and bool(window.shape.predrafts)
+        if not committed:
+            return
         totals.accepted_tokens += committed - 1
-        totals.cold_steps += window.drafted == 0 and bool(window.shape.groups)
         _extend(totals.acceptance_lengths, committed)
         totals.acceptance_lengths[committed - 1] += 1
         _extend(totals.accepted_per_position, committed - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,8 +16,62 @@ BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
 
 
+#: rows of a window, in the order in which they are used
+Rows = range | list[int]
+
+
+class Shape(ABC):
+    """Who sees whom among a window's rows, and at which positions; every row sees the whole prefix besides.
+
+    The leading `clean` rows lie at the positions after the prefix, and their K/V go to pages; that of the others is
+    gone after the step. Hashable; its arrays are computed once, shared, and not to be changed.
+    """
+
+    clean: int
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """How many rows the window has."""
+
+    @property
+    @abstractmethod
+    def causal(self) -> bool:
+        """Whether every row sees the rows up to itself and no other."""
+
+    @property
+    def full(self) -> bool:
+        """Whether every row sees every row."""
+        return self.rows == 1
+
+    @property
+    def predrafts(self) -> int:
+        """Pre-draft groups among the rows."""
+        return 0
+
+    @abstractmethod
+    def offsets(self) -> IntArray:
+        """Position of every row relative to the prefix length, int64 [rows]."""
+
+    @abstractmethod
+    def mask(self) -> BoolArray:
+        """Who sees whom, bool [rows, rows]."""
+
+    def bias(self) -> FloatArray:
+        """`mask` as what is added to attention scores: 0 or -inf, float32 [rows, rows]."""
+        return _bias(self)
+
+    @abstractmethod
+    def limits(self) -> IntArray | None:
+        """`mask` in three numbers per row, int64 [3, rows], or None where it is not of that form.
+
+        Row t sees the rows below limits[0, t] and those from limits[1, t] to limits[2, t] - 1; a second range that is
+        empty starts behind every row.
+        """
+
+
 @dataclass(frozen=True)
-class WindowShape:
+class WindowShape(Shape):
     """`clean` causal rows followed by pre-draft groups of `group_length` mask rows.
 
     `groups` holds, per group, how many clean rows it sees; its masks continue at that offset and see each other in
@@ -36,6 +91,10 @@ class WindowShape:
     def causal(self) -> bool:
         return not self.groups
 
+    @property
+    def predrafts(self) -> int:
+        return len(self.groups)
+
     def group_rows(self, seen: int) -> range | None:
         """Rows of the group that sees `seen` clean rows, or None if the window carries none."""
         if seen not in self.groups:
@@ -44,16 +103,19 @@ class WindowShape:
         return range(start, start + self.group_length)
 
     def offsets(self) -> IntArray:
-        """Position of every row relative to the prefix length, int64 [rows]."""
         return _offsets(self)
 
     def mask(self) -> BoolArray:
-        """Who sees whom, bool [rows, rows]; every row sees the whole prefix besides."""
         return _mask(self)
 
-    def bias(self) -> FloatArray:
-        """`mask` as what is added to attention scores: 0 or -inf, float32 [rows, rows]."""
-        return _bias(self)
+    def limits(self) -> IntArray:
+        rows = np.zeros((3, self.rows), dtype=np.int64)
+        rows[0, : self.clean] = np.arange(1, self.clean + 1)
+        rows[1, : self.clean] = self.rows
+        for index, seen in enumerate(self.groups):
+            start = self.clean + index * self.group_length
+            rows[:, start : start + self.group_length] = np.array([[seen], [start], [start + self.group_length]])
+        return rows
 
 
 @lru_cache(maxsize=512)
@@ -75,23 +137,24 @@ def _mask(shape: WindowShape) -> BoolArray:
 
 
 @lru_cache(maxsize=128)
-def _bias(shape: WindowShape) -> FloatArray:
-    return np.where(_mask(shape), np.float32(0), np.float32("-inf"))
+def _bias(shape: Shape) -> FloatArray:
+    return np.where(shape.mask(), np.float32(0), np.float32("-inf"))
 
 
 @dataclass(eq=False)
 class Window:
-    """One sequence's part of a forward: its clean tokens and the shape they come in.
+    """One sequence's part of a forward: its tokens and the shape they come in.
 
-    `targets` are the clean rows whose AR logits choose a token, empty for a prompt chunk that does not reach the end.
-    `decodes` tells a decode forward from one that works off a prompt; `drafted` counts the drafts among the tokens.
+    `tokens` are those of the clean rows; a scheme that keeps no K/V puts all its final tokens there. `targets` are the
+    rows whose logits choose a token, empty for a prompt chunk that does not reach the end. `decodes` tells a decode
+    forward from one that works off a prompt; `drafted` counts the drafts among the rows.
     `start` is its first row in the flat batch, set when the batch is laid out.
     """
 
     sequence: Sequence
     tokens: list[int]
-    shape: WindowShape
-    targets: range
+    shape: Shape
+    targets: Rows
     decodes: bool
     drafted: int = 0
     start: int = 0

@@ -17,26 +17,38 @@ from models.decoder import Decoder
 from models.errors import ModelError
 from models.families import Names
 from models.layout import Place, places
-from models.shards import SINGLE, Shards
+from models.lora import read_lora
+from models.progress import loading_bar
+from models.shards import SINGLE
+from models.weights import Weights, open_weights
 
 #: tensors that some exporters write and that follow from the config
 DERIVED = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
 
 
-def load_decoder(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
-    """Build the decoder that `folder`'s config.json describes and fill it from its safetensors weights.
+def load_decoder(
+    path: Path, dtype: torch.dtype, device: torch.device | str = "cpu", lora: Path | None = None
+) -> Decoder:
+    """Build the decoder that folder or GGUF file `path` describes and fill it from its weights.
 
-    Tensors are read one at a time into their final place, so memory peaks near the size of the result. The decoder
-    comes in eval mode and without gradients. Raises ModelError, before anything large is allocated, where the weights
-    do not fit the config.
+    Tensors are read in pieces into their final place, so memory peaks near the size of the result. `lora` is a PEFT
+    folder whose products are added to the weights on the way. The decoder comes in eval mode and without gradients.
+    Raises ModelError, before anything large is allocated, where the weights do not fit the config.
     """
-    config = ModelConfig.from_folder(folder)
-    with Shards(folder) as shards:
-        plan = _plan(config, shards)
+    config = ModelConfig.from_folder(path)
+    with open_weights(path, config) as weights:
+        plan = _plan(config, weights)
+        products = {} if lora is None else read_lora(lora, plan)
         decoder = _allocate(config, dtype, device)
         parameters = dict(decoder.named_parameters())
-        for place in plan:
-            _fill(place, shards.tensor(place.name), parameters[place.parameter])
+        total = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
+        with loading_bar(total) as advance:
+            for place in plan:
+                for start, rows in weights.pieces(place.name):
+                    added = products.get(place.name)
+                    piece = rows if added is None else rows.float() + added.rows(start, len(rows))
+                    _fill(place, start, piece, parameters[place.parameter])
+                    advance(rows.numel() * dtype.itemsize)
     return decoder
 
 
@@ -62,21 +74,21 @@ def save_decoder(
     os.replace(partial, folder / "config.json")
 
 
-def _plan(config: ModelConfig, shards: Shards) -> list[Place]:
+def _plan(config: ModelConfig, weights: Weights) -> list[Place]:
     """Every tensor's place, with its declared shape checked against the config."""
     plan = []
     for place in places(config):
-        shape = shards.shape(place.name)
+        shape = weights.shape(place.name)
         if shape != place.shape:
             raise ModelError(
                 f"Tensor {place.name} has shape {list(shape)} in the weights, but config.json makes it "
                 f"{list(place.shape)}."
             )
         plan.append(place)
-    others = shards.names() - {place.name for place in plan}
+    others = weights.names() - {place.name for place in plan}
     unknown = sorted(n for n in others if not DERIVED.search(n) and not n.startswith(config.names.ignored))
     if config.tie_embeddings and config.names.head in unknown:
-        _check_tied(config.names, shards)
+        _check_tied(config.names, weights)
         unknown.remove(config.names.head)
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -84,10 +96,12 @@ def _plan(config: ModelConfig, shards: Shards) -> list[Place]:
     return plan
 
 
-def _check_tied(names: Names, shards: Shards) -> None:
+def _check_tied(names: Names, weights: Weights) -> None:
     """A tied checkpoint may repeat its embedding as the head, but not hold another one."""
     head, embedding = names.head, names.embedding
-    if shards.shape(head) != shards.shape(embedding) or not torch.equal(shards.tensor(head), shards.tensor(embedding)):
+    if weights.shape(head) != weights.shape(embedding) or not torch.equal(
+        weights.tensor(head), weights.tensor(embedding)
+    ):
         raise ModelError(
             f"config.json ties the embeddings, but {head} differs from {embedding}: "
             f"set tie_word_embeddings to false to use both."
@@ -103,6 +117,6 @@ def _allocate(config: ModelConfig, dtype: torch.dtype, device: torch.device | st
     return decoder.eval()
 
 
-def _fill(place: Place, tensor: Tensor, parameter: Tensor) -> None:
+def _fill(place: Place, start: int, rows: Tensor, parameter: Tensor) -> None:
     # converted before it is transposed: a strided copy of one dtype is several times faster than one of two
-    place.view(parameter).copy_(tensor.to(parameter.device, parameter.dtype))
+    place.view(parameter)[start : start + len(rows)].copy_(rows.to(parameter.device, parameter.dtype))

@@ -22,6 +22,14 @@ class Attention(Protocol):
         ...
 
 
+class Tap(Protocol):
+    """Looks at hidden states on their way through the layers."""
+
+    def __call__(self, layer: int, hidden: Tensor) -> None:
+        """hidden [tokens, hidden_size] as this layer left it; the next one may overwrite it."""
+        ...
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) · weight (arXiv 1910.07467) over the last dimension."""
 
@@ -119,14 +127,16 @@ class Decoder(nn.Module):
         if scales is not None:
             self.query_scales = scales.to(self.cos)[:, None, None]
 
-    def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+    def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention, tap: Tap | None = None) -> Tensor:
         """token_ids, positions: int64 [tokens]; returns the normed hidden states [tokens, hidden_size]."""
         x = self.embed(token_ids)
         cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
         if self.query_scales is not None:
             attention = _ScaledQueries(attention, self.query_scales.index_select(0, positions))
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             x = layer(x, cos, sin, attention)
+            if tap is not None:
+                tap(index, x)
         out: Tensor = self.norm(x)
         return out
 

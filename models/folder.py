@@ -9,6 +9,8 @@ from typing import Any
 from models.errors import ModelError
 from models.fields import token_ids
 
+GGUF_SUFFIX = ".gguf"
+
 
 def read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in `path`, or None where there is no such file. Raises ModelError where it is no JSON object."""
@@ -24,7 +26,11 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """`folder`/config.json. Raises ModelError where the folder or the file is not there."""
+    """`folder`/config.json, or what a GGUF file says in its place. Raises ModelError where neither is there."""
+    if folder.is_file() and folder.suffix == GGUF_SUFFIX:
+        from models.gguf.config import config_of
+
+        return config_of(folder)
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}: give one with config.json and safetensors weights.")
     raw = read_object(folder / "config.json")
@@ -38,6 +44,8 @@ def eos_token_ids(folder: Path, config: dict[str, Any]) -> tuple[int, ...]:
 
     Chat models name theirs in the second only, some fine-tuned ones in the third only.
     """
+    if folder.is_file():
+        return token_ids(config, "eos_token_id")
     generation = read_object(folder / "generation_config.json") or {}
     ids = token_ids(config, "eos_token_id") + token_ids(generation, "eos_token_id")
     return tuple(dict.fromkeys(ids + _tokenizer_eos(folder)))

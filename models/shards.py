@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,22 +15,26 @@ from torch import Tensor
 from models.errors import ModelError
 
 SINGLE = "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
 INDEX = "model.safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
+#: numbers in one piece
+PIECE = 2**22
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class Shards(AbstractContextManager["Shards"]):
     """The tensors of one checkpoint folder by name, memory-mapped: a tensor is read when it is asked for.
 
-    Raises ModelError where there are no weights, or a file cannot be read.
+    `single` is the file that holds all of them, where there is no index. Raises ModelError where there are no weights,
+    or a file cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, single: str = SINGLE) -> None:
         self._stack = ExitStack()
         self._files: dict[str, tuple[str, Any]] = {}
         try:
-            for name in _file_names(folder):
+            for name in _file_names(folder, single):
                 self._open(folder / name)
         except BaseException:
             self._stack.close()
@@ -57,6 +62,13 @@ class Shards(AbstractContextManager["Shards"]):
             )
         return tuple(header.get_shape())
 
+    def pieces(self, name: str) -> Iterator[tuple[int, Tensor]]:
+        """The tensor by runs of rows, each with the number of its first; views of the mapped file."""
+        tensor = self.tensor(name)
+        rows = max(PIECE // max(tensor[:1].numel(), 1), 1)
+        for start in range(0, len(tensor), rows):
+            yield start, tensor[start : start + rows]
+
     def tensor(self, name: str) -> Tensor:
         """The tensor in its own dtype, a view of the mapped file."""
         file, handle = self._files[name]
@@ -82,17 +94,20 @@ class Shards(AbstractContextManager["Shards"]):
             self._files[name] = (path.name, handle)
 
 
-def _file_names(folder: Path) -> list[str]:
-    if (folder / SINGLE).exists():
-        return [SINGLE]
-    if (folder / INDEX).exists():
+def _file_names(folder: Path, single: str) -> list[str]:
+    if (folder / single).exists():
+        return [single]
+    if single == SINGLE and (folder / INDEX).exists():
         return _indexed(folder / INDEX)
+    if not folder.is_dir():
+        raise ModelError(f"There is no folder {folder}.")
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickles:
         raise ModelError(
             f"{folder} holds weights only as {pickles[0]}: convert them to safetensors, as pickles are not executed."
         )
-    raise ModelError(f"{folder} holds no weights: neither {SINGLE} nor {INDEX} is there.")
+    wanted = f"neither {SINGLE} nor {INDEX} is" if single == SINGLE else f"{single} is not"
+    raise ModelError(f"{folder} holds no weights: {wanted} there.")
 
 
 def _indexed(path: Path) -> list[str]:

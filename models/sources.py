@@ -7,8 +7,8 @@ from pathlib import Path
 
 from models.catalogue import CATALOGUE, pulled_file
 from models.errors import ModelError
+from models.folder import GGUF_SUFFIX
 
-GGUF_SUFFIX = ".gguf"
 #: owner/name on a model hub; a third part may name one GGUF file of it
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(/[\w./-]+\.gguf)?")
 

@@ -13,6 +13,8 @@ from models.chat_template import ChatTemplate, find_template
 from models.detokenizer import ByteDetokenizer, IncrementalDetokenizer, WindowDetokenizer
 from models.errors import ModelError, PromptError
 from models.folder import eos_token_ids, read_object, special_tokens, token_text
+from models.gguf import tokenizer as gguf
+from models.gguf.header import end_ids, read_header
 from models.vocabulary import Spelling, Vocabulary
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -45,13 +47,25 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Tokenizer:
-        """Read tokenizer.json and, where they exist, the configs and templates beside it. Raises ModelError."""
+        """Read tokenizer.json and, where they exist, the configs and templates beside it, or a GGUF file's metadata.
+
+        Raises ModelError.
+        """
+        if folder.is_file():
+            return cls._from_gguf(folder)
         fast = _read_fast(folder)
         config = read_object(folder / "tokenizer_config.json") or {}
         special = _special_tokens(special_tokens(folder))
         sources = [find_template(folder, config, name) for name in ("default", "tool_use")]
         template, tools = (None if source is None else ChatTemplate(source, special) for source in sources)
         return cls(fast, special, template, eos_token_ids(folder, read_object(folder / "config.json") or {}), tools)
+
+    @classmethod
+    def _from_gguf(cls, path: Path) -> Tokenizer:
+        special = gguf.special_tokens(path)
+        sources = [gguf.chat_template(path, name) for name in ("default", "tool_use")]
+        template, tools = (None if source is None else ChatTemplate(source, special) for source in sources)
+        return cls(gguf.fast_tokenizer(path), special, template, end_ids(read_header(path).metadata), tools)
 
     @property
     def vocab_size(self) -> int:

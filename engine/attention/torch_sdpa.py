@@ -45,7 +45,7 @@ class TorchAttention(AttentionBackend):
         prefix[beyond] = NULL_PAGE * page_size
         slots = torch.from_numpy(np.concatenate([prefix, group.write_slots], 1).reshape(-1)).to(device)
         ragged = bool(beyond.any())
-        if shape.rows == 1 and not ragged:
+        if shape.full and not ragged:
             return _Gather(rows, group.batch, slots, None, False)
         if shape.causal and longest == 0:
             return _Gather(rows, group.batch, slots, None, True)

@@ -18,7 +18,8 @@ from engine.attention.kernels.window import window_attention
 from engine.attention.tiles import SHARED_BYTES, Tiles, choose_tiles, padded
 from engine.batch import Batch, ShapeGroup
 from engine.cache.storage import KVStorage
-from engine.window import WindowShape
+from engine.errors import EngineError
+from engine.window import Shape
 from models.decoder import Attention
 
 TileChoice = Callable[[int, int, torch.dtype], Tiles]
@@ -32,7 +33,7 @@ class WindowPlan:
     """One shape group's launch, the same in every layer: flat rows, prefix lengths with page numbers, row limits."""
 
     rows: slice
-    shape: WindowShape
+    shape: Shape
     table: Tensor
     limits: Tensor
     longest: int
@@ -163,20 +164,15 @@ def combine_constants(tiles: Tiles, head_dim: int) -> dict[str, int]:
 
 
 @lru_cache(maxsize=512)
-def limits(shape: WindowShape, device: torch.device) -> Tensor:
-    """The window mask, int32 [3, rows]: how many clean rows a row sees, and the first and last + 1 of its own masks.
-
-    Empty for a causal window, whose kernel knows; a row without masks has a range that starts behind every row.
-    """
+def limits(shape: Shape, device: torch.device) -> Tensor:
+    """The window mask on the device, int32 [3, rows] as `Shape.limits` has it; empty for a causal window, whose kernel
+    knows."""
     if shape.causal:
         return torch.empty(3, 0, dtype=torch.int32, device=device)
-    rows = np.zeros((3, shape.rows), dtype=np.int32)
-    rows[0, : shape.clean] = np.arange(1, shape.clean + 1)
-    rows[1, : shape.clean] = shape.rows
-    for index, seen in enumerate(shape.groups):
-        start = shape.clean + index * shape.group_length
-        rows[:, start : start + shape.group_length] = np.array([[seen], [start], [start + shape.group_length]])
-    return torch.from_numpy(rows).to(device)
+    rows = shape.limits()
+    if rows is None:
+        raise EngineError("Triton attention knows no trees of drafts; use --attention-backend torch.")
+    return torch.from_numpy(rows.astype(np.int32)).to(device)
 
 
 def heads_together(x: Tensor) -> Tensor:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from engine.errors import RequestError
+from engine.messages import Submit
 from engine.sequence import Sequence
-from engine.window import Window
+from engine.window import Rows, Window
+
+if TYPE_CHECKING:
+    from engine.sampling.confidence import Confidence
+    from engine.sampling.row import Row
 
 
 @dataclass(frozen=True)
@@ -29,28 +36,57 @@ class DraftChoice:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What one window's AR rows decided.
+    """What one window's target rows decided.
 
     `committed` are final tokens in order; `kept` clean rows have become prefix. `draft_rows`, relative to the window's
-    first row, are the rows whose logits give the next drafts; empty means the next step is cold.
+    first row, are the rows whose logits give the next drafts; empty means the next step is cold. `fixed` are the
+    targets, by index, whose sampled tokens this step decided; None means as many of the first as were committed. A
+    token is decided once, and committed then or in a later step, when all before it are.
     """
 
     committed: list[int]
     kept: int
-    draft_rows: range
+    draft_rows: Rows = field(default_factory=lambda: range(0))
+    fixed: Rows | None = None
 
 
 class Strategy(ABC):
-    """One decoding scheme. It never touches the cache, the model or other sequences."""
+    """One decoding scheme. It never touches the cache, the model or other sequences.
+
+    What it has to remember of a sequence lies in `Sequence.state`, which outlives preemption as tokens do.
+    """
+
+    #: what `resolve` is told of each target beside its token; None if it needs nothing
+    confidence: Confidence | None = None
+    #: a token that must never be sampled: the mask, where it is no word
+    never: int | None = None
+    #: whether a window can be cut to any number of rows; if not, `plan` may let a sequence sit out a step
+    divisible: bool = True
 
     @abstractmethod
-    def plan(self, sequence: Sequence, choice: DraftChoice, row_budget: int) -> Window:
-        """The window for the sequence's next forward, of at most `row_budget` (≥ 1) rows."""
+    def plan(self, sequence: Sequence, choice: DraftChoice, row_budget: int) -> Window | None:
+        """The window for the sequence's next forward, of at most `row_budget` (≥ 1) rows.
+
+        None where not even the smallest fits; within the engine's whole budget one always does (see `refusal`). It may
+        be called more than once for a step, and must change nothing that this would show in.
+        """
 
     @abstractmethod
     def fill(self, window: Window) -> list[int]:
         """Token ids of all the window's rows, mask tokens included."""
 
     @abstractmethod
-    def resolve(self, window: Window, sampled: list[int]) -> Resolution:
-        """Commit tokens, given the token sampled from each target row."""
+    def rows(self, window: Window) -> list[Row]:
+        """What each target row samples: the position, and what counts as said before it."""
+
+    @abstractmethod
+    def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
+        """Commit tokens, given the token sampled from each target row, and how sure it was if `confidence` is set."""
+
+    def refusal(self, request: Submit, max_len: int) -> RequestError | None:
+        """What the request, which may grow to `max_len` tokens, asks of this scheme that it cannot do."""
+        return None
+
+    def shares_prefixes(self, page_size: int) -> bool:
+        """Whether a full page's K/V follow from its tokens and those before it, so that another sequence may use it."""
+        return True

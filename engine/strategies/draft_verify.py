@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.sampling.row import Row
 from engine.sequence import Sequence
 from engine.strategies.base import DraftChoice, Resolution, Strategy
 from engine.window import Window, WindowShape
@@ -50,14 +51,25 @@ class DraftVerify(Strategy):
         group = [self.mask_token_id + min(place, last) for place in range(window.shape.group_length)]
         return window.tokens + group * len(window.shape.groups)
 
-    def resolve(self, window: Window, sampled: list[int]) -> Resolution:
+    def rows(self, window: Window) -> list[Row]:
+        sequence = window.sequence
+        first, drafts = sequence.prefix_len + 1, window.tokens[sequence.pending :]
+        rows = [Row(sequence, first + row, window.tokens[sequence.pending : row + 1]) for row in window.targets]
+        if rows and sequence.matcher is not None:
+            for row, allowed in zip(rows, sequence.matcher.allowed_along(drafts), strict=True):
+                row.allowed = allowed
+        return rows
+
+    def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
         if not window.targets:
-            return Resolution([], window.shape.clean, range(0))
-        drafts = window.tokens[window.targets.start + 1 :]
+            return Resolution([], window.shape.clean)
+        first = window.targets[0]
+        drafts = window.tokens[first + 1 :]
         accepted = 1
         while accepted <= len(drafts) and drafts[accepted - 1] == sampled[accepted - 1]:
             accepted += 1
-        kept = window.targets.start + accepted
+        kept = first + accepted
+        assert isinstance(window.shape, WindowShape)
         group = window.shape.group_rows(kept)
         draft_rows = range(0) if group is None else group[1:]
         return Resolution(sampled[:accepted], kept, draft_rows)

@@ -106,7 +106,7 @@ class AdapterConfig:
                 f"The model drafts by itself (scheme {model.draft.scheme!r}), so it takes no adapter: "
                 f"leave out --adapter."
             )
-        return replace(model, draft=DraftConfig(mask_token_id=model.vocab_size, draft_length=self.draft_length))
+        return replace(model, draft=DraftConfig(model.vocab_size, self.draft_length, scheme="adapter"))
 
 
 def _base(raw: dict[str, Any], folder: Path) -> Base:

@@ -106,7 +106,7 @@ def compare(
 
     with _reported():
         run_compare(
-            str(model_path(model)),
+            str(model_path(model, "bench compare")),
             pairs or ["ar", "tidar"],
             task or [],
             {"dtype": dtype, "device": device, "threads": threads},

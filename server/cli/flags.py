@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from engine.strategies.registry import DECODINGS
+
 ENGINE = "Engine"
 
 
@@ -20,14 +22,6 @@ def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
         return given
 
     return check
-
-
-class Decoding(StrEnum):
-    """How tokens are decoded."""
-
-    AUTO = "auto"
-    TIDAR = "tidar"
-    AR = "ar"
 
 
 class AttentionName(StrEnum):
@@ -48,7 +42,13 @@ ModelFlag = Annotated[
     str | None, typer.Option("--model", help="Folder, GGUF file, hub id or pulled name; the shipped model if left out.")
 ]
 DecodingFlag = Annotated[
-    Decoding, typer.Option("--decoding", help="auto drafts where the model can.", rich_help_panel=ENGINE)
+    str,
+    typer.Option(
+        "--decoding",
+        help=f"{', '.join(DECODINGS)}; auto drafts where the model can.",
+        callback=one_of(DECODINGS),
+        rich_help_panel=ENGINE,
+    ),
 ]
 Adapter = Annotated[
     str | None,
@@ -69,7 +69,9 @@ Predrafts = Annotated[
 ]
 MaxModelLen = Annotated[
     int | None,
-    typer.Option("--max-model-len", help="Context in tokens; the model's own if left out.", rich_help_panel=ENGINE),
+    typer.Option(
+        "--max-model-len", help="Context in tokens; the model's own, if it fits, if left out.", rich_help_panel=ENGINE
+    ),
 ]
 MaxNumSeqs = Annotated[int, typer.Option("--max-num-seqs", help="Sequences that run at once.", rich_help_panel=ENGINE)]
 MaxNumBatchedTokens = Annotated[
@@ -84,7 +86,7 @@ KvCacheMemory = Annotated[
     int | None,
     typer.Option(
         "--kv-cache-memory-bytes",
-        help="Most memory for KV cache pages; 256 MiB on a CPU and a GPU's free share if left out.",
+        help="Most memory for KV cache pages; one context's (up to 1 GiB) on a CPU, a GPU's free share if left out.",
         min=1,
         rich_help_panel=ENGINE,
     ),
@@ -107,6 +109,10 @@ PrefixCaching = Annotated[
 ]
 Dtype = Annotated[
     str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
+]
+Lora = Annotated[
+    str | None,
+    typer.Option("--lora", help="PEFT LoRA folder or hub id, merged into the weights.", rich_help_panel=ENGINE),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=ENGINE)]
 AttentionBackend = Annotated[

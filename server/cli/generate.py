@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from server.cli import flags
-from server.cli.model import adapter_path, model_path
+from server.cli.model import adapter_path, lora_path, model_path
 
 if TYPE_CHECKING:
     from engine import LLM
@@ -25,12 +25,13 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="0 is off.")] = 0,
     seed: flags.Seed = 0,
-    decoding: flags.DecodingFlag = flags.Decoding.AUTO,
+    decoding: flags.DecodingFlag = "auto",
     adapter: flags.Adapter = None,
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
     dtype: flags.Dtype = "auto",
+    lora: flags.Lora = None,
     device: flags.Device = "auto",
     threads: flags.Threads = None,
 ) -> None:
@@ -42,19 +43,19 @@ def generate(
 
     console = Console(stderr=True)
     try:
-        with console.status("Loading the model"):
-            llm = LLM(
-                model_path(model, "generate"),
-                adapter=adapter_path(model, adapter),
-                decoding=decoding.value,
-                draft_length=draft_length,
-                predrafts=predrafts,
-                max_model_len=max_model_len,
-                max_num_seqs=1,
-                dtype=dtype,
-                device=device,
-                threads=threads,
-            )
+        llm = LLM(
+            model_path(model, "generate"),
+            adapter=adapter_path(model, adapter),
+            decoding=decoding,
+            draft_length=draft_length,
+            predrafts=predrafts,
+            max_model_len=max_model_len,
+            max_num_seqs=1,
+            dtype=dtype,
+            lora=lora_path(lora, "generate"),
+            device=device,
+            threads=threads,
+        )
         params = SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, max_tokens=max_tokens)
         submit = Submit(request_id="generate", prompt_token_ids=llm.tokenizer.encode(prompt), params=params)
         began = time.perf_counter()

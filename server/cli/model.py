@@ -19,11 +19,12 @@ def model_path(given: str | None, command: str) -> Path:
     """The folder or GGUF file asked for, or the shipped default's folder; where there is none the command ends."""
     if given is None:
         return Path(models.__file__).parent / "shipped" / DEFAULT_MODEL
-    try:
-        return resolve(given)
-    except ModelError as error:
-        Console(stderr=True).print(f"[bold red]Cannot {command}:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    return _resolved(given, command)
+
+
+def lora_path(given: str | None, command: str) -> str | None:
+    """The PEFT folder asked for; where there is none the command ends."""
+    return None if given is None else str(_resolved(given, command))
 
 
 def adapter_path(model: str | None, given: str | None) -> str | None:
@@ -41,3 +42,11 @@ def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:
     if given is None:
         return (DEFAULT_MODEL,)
     return tuple(dict.fromkeys((short_name(given), given)))
+
+
+def _resolved(given: str, command: str) -> Path:
+    try:
+        return resolve(given)
+    except ModelError as error:
+        Console(stderr=True).print(f"[bold red]Cannot {command}:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None

@@ -10,7 +10,7 @@ import typer
 from engine.config import EngineConfig
 from server.cli import flags
 from server.cli.keys import api_keys
-from server.cli.model import adapter_path, model_names, model_path
+from server.cli.model import adapter_path, lora_path, model_names, model_path
 from server.reasoning.registry import REASONING_PARSERS
 from server.settings import ServerSettings
 from server.tools.registry import TOOL_PARSERS
@@ -27,7 +27,7 @@ def serve(
     uds: Annotated[str | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
     root_path: Annotated[str, typer.Option(help="Path prefix that a proxy strips.")] = "",
     served_model_name: Annotated[list[str] | None, typer.Option(help="Name clients use; may be repeated.")] = None,
-    decoding: flags.DecodingFlag = flags.Decoding.AUTO,
+    decoding: flags.DecodingFlag = "auto",
     adapter: flags.Adapter = None,
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
@@ -40,6 +40,7 @@ def serve(
     gpu_memory_utilization: flags.GpuMemoryUtilization = 0.9,
     enable_prefix_caching: flags.PrefixCaching = True,
     dtype: flags.Dtype = "auto",
+    lora: flags.Lora = None,
     device: flags.Device = "auto",
     attention_backend: flags.AttentionBackend = flags.AttentionName.AUTO,
     seed: flags.Seed = 0,
@@ -112,7 +113,7 @@ def serve(
     config = EngineConfig(
         model=str(model_path(model, "serve")),
         adapter=adapter_path(model, adapter),
-        decoding=decoding.value,
+        decoding=decoding,
         draft_length=draft_length,
         predrafts=predrafts,
         max_model_len=max_model_len,
@@ -124,6 +125,7 @@ def serve(
         gpu_memory_utilization=gpu_memory_utilization,
         enable_prefix_caching=enable_prefix_caching,
         dtype=dtype,
+        lora=lora_path(lora, "serve"),
         device=device,
         attention_backend=attention_backend.value,
         seed=seed,

@@ -9,9 +9,17 @@ import torch
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.memory import CPU_BYTES, explained, forward_bytes, kv_cache_budget, left_for_pages, limiting_flag
+from engine.memory import (
+    CPU_BYTES,
+    MOST_CPU_BYTES,
+    explained,
+    forward_bytes,
+    kv_cache_budget,
+    left_for_pages,
+    limiting_flag,
+)
 from tests.engine.drive import make_engine
-from tests.engine.tiny import tiny_config
+from tests.engine.tiny import save_random, tiny_config
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 GIB = 2**30
@@ -36,6 +44,19 @@ def test_too_little_memory_names_the_flags() -> None:
 def test_a_given_size_goes_before_any_share() -> None:
     assert kv_cache_budget(config(kv_cache_memory=12345), tiny_config(), torch.float32, CUDA) == 12345
     assert kv_cache_budget(config(), tiny_config(), torch.float32, CPU) == CPU_BYTES
+
+
+@pytest.mark.parametrize(("context", "expected"), [(128, CPU_BYTES), (2**21 - 1, 2**29), (2**24, MOST_CPU_BYTES)])
+def test_pages_on_a_cpu_hold_one_context_within_bounds(context: int, expected: int) -> None:
+    assert kv_cache_budget(config(max_model_len=context), tiny_config(), torch.float32, CPU) == expected
+
+
+def test_a_context_that_nobody_asked_for_is_cut_to_what_the_cache_holds(tmp_path: Path) -> None:
+    save_random(tmp_path)
+    three_pages = 3 * 16 * 512  # in float64
+    assert make_engine(tmp_path, kv_cache_memory=three_pages).ready().max_model_len == 48
+    with pytest.raises(EngineError, match="cannot hold one context of 49 tokens"):
+        make_engine(tmp_path, kv_cache_memory=three_pages, max_model_len=49)
 
 
 def test_a_wider_forward_needs_more() -> None:

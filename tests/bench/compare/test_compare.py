@@ -10,7 +10,7 @@ import pytest
 from bench.compare.command import run_compare
 from server.cli.model import model_path
 
-SHIPPED_MODEL = model_path(None)
+SHIPPED_MODEL = model_path(None, "bench")
 
 SMALL = {"num_prompts": 2, "max_tokens": 12, "repetitions": 1}
 

@@ -12,12 +12,14 @@ from engine.cache.storage import KVStorage
 from engine.messages import Submit
 from engine.params import SamplingParams
 from engine.sequence import Sequence
-from engine.window import Window, WindowShape
+from engine.window import Shape, Window, WindowShape
+from engine.window_shapes import BlockShape, TreeShape
 from models.config import ModelConfig
 from tests.engine.tiny import tiny_config
 
-#: a prompt chunk, an AR token, full TiDAR windows, pruned ones, a cold step, a prompt's end with its first group
-SHAPES = [
+#: a prompt chunk, an AR token, full TiDAR windows, pruned ones, a cold step, a prompt's end with its first group;
+#: denoised blocks after causal rows and after each other, and a text that is seen in both directions
+SHAPES: list[Shape] = [
     WindowShape(5),
     WindowShape(1),
     WindowShape(4, (1, 2, 3, 4), 4),
@@ -25,7 +27,14 @@ SHAPES = [
     WindowShape(4, (3,), 4),
     WindowShape(1, (1,), 4),
     WindowShape(7, (7,), 2),
+    BlockShape(3, 3, (4,)),
+    BlockShape(4, 0, (4, 4, 2)),
+    BlockShape(1, 1, (1, 1, 3)),
+    BlockShape(0, 0, (9,)),
 ]
+
+#: drafts that branch, which only torch attends to
+TREES = [TreeShape(2, (-1, 0, 1, 1, 0, 4, 4, 6)), TreeShape(1, (-1, 0, 0)), TreeShape(0, (-1, -1, 0))]
 
 CONFIG: ModelConfig = tiny_config()
 PAGE = 4
@@ -48,7 +57,7 @@ class Heads:
 class Scene:
     """Windows over a paged cache whose every slot is NaN, except the prefixes and the null page's zeros."""
 
-    def __init__(self, windows: list[tuple[WindowShape, int]], seed: int = 0, heads: Heads | None = None) -> None:
+    def __init__(self, windows: list[tuple[Shape, int]], seed: int = 0, heads: Heads | None = None) -> None:
         self.heads = heads or Heads()
         self.generator = torch.Generator().manual_seed(seed)
         page, pages = self.heads.page, sum(-(-(prefix + shape.clean) // self.heads.page) for shape, prefix in windows)
@@ -74,7 +83,7 @@ class Scene:
         drawn = torch.randn(rows, heads, self.heads.dim, dtype=torch.float64, generator=self.generator)
         return drawn.to(self.heads.device, self.heads.dtype)
 
-    def _window(self, shape: WindowShape, prefix: int) -> Window:
+    def _window(self, shape: Shape, prefix: int) -> Window:
         submit = Submit(request_id="x", prompt_token_ids=[0], params=SamplingParams())
         sequence = Sequence(submit, 0, 10**6, frozenset())
         sequence.prefix_len = prefix
@@ -117,8 +126,19 @@ class Scene:
         assert torch.equal(expected[:, pages].nan_to_num(7.0), self.storage.slots[:, pages].nan_to_num(7.0))
 
 
-def sees(shape: WindowShape, row: int, other: int) -> bool:
-    """The window mask in words: clean rows are causal, a mask sees its drafts and its own group, and nothing else."""
+def sees(shape: Shape, row: int, other: int) -> bool:
+    """The window mask in words: clean rows are causal, a mask sees its drafts and its own group, and nothing else.
+
+    In blocks a row sees all rows to its own block's end, in a tree itself and its ancestors.
+    """
+    if isinstance(shape, BlockShape):
+        starts = [*range(shape.leading), *(shape.leading + sum(shape.blocks[:i]) for i in range(len(shape.blocks)))]
+        return not any(row < start <= other for start in starts)
+    if isinstance(shape, TreeShape):
+        while row > other:
+            row = shape.parents[row]
+        return row == other
+    assert isinstance(shape, WindowShape)
     if row < shape.clean:
         return other <= row
     group = (row - shape.clean) // shape.group_length
