@@ -15,6 +15,7 @@ AttentionName = Literal["auto", "torch", "triton"]
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine process is started with; lengths in tokens.
 
+    `adapter` is the folder of a TiDAR adapter, which gives an AR model drafts.
     `predrafts` is how many pre-draft groups a window carries: "auto", "full", "none" or a number.
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
@@ -26,6 +27,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
+    adapter: str | None = None
     decoding: str = "auto"
     draft_length: int | None = None
     predrafts: str = "auto"

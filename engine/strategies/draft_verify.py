@@ -14,8 +14,11 @@ class DraftVerify(Strategy):
     The drafts are compared with the tokens sampled from the AR rows, so what is committed is what the AR model says.
     """
 
-    def __init__(self, mask_token_id: int | None) -> None:
+    def __init__(self, mask_token_id: int | None, mask_places: int = 1) -> None:
+        """With `mask_places` n, the first n masks of a group have ids of their own, from `mask_token_id` on, and
+        those behind them have the last of these."""
         self.mask_token_id = mask_token_id
+        self.mask_places = mask_places
 
     def plan(self, sequence: Sequence, choice: DraftChoice, row_budget: int) -> Window:
         pending, remaining = sequence.pending, sequence.remaining
@@ -40,11 +43,13 @@ class DraftVerify(Strategy):
         return (tuple(pending - 1 + j for j in sorted(useful)), k) if useful else ((), 0)
 
     def fill(self, window: Window) -> list[int]:
-        masks = window.shape.rows - window.shape.clean
-        if not masks:
+        assert isinstance(window.shape, WindowShape)
+        if not window.shape.groups:
             return window.tokens
         assert self.mask_token_id is not None
-        return window.tokens + [self.mask_token_id] * masks
+        last = self.mask_places - 1
+        group = [self.mask_token_id + min(place, last) for place in range(window.shape.group_length)]
+        return window.tokens + group * len(window.shape.groups)
 
     def rows(self, window: Window) -> list[Row]:
         sequence = window.sequence

@@ -42,7 +42,11 @@ class Scheme:
 def _draft_verify(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.draft_verify import DraftVerify
 
-    return DraftVerify(model.draft.mask_token_id if model.draft else None)
+    if model.draft is None:
+        return DraftVerify(None)
+    # an adapter's masks differ by their place in the group
+    places = model.draft.draft_length if model.draft.scheme == "adapter" else 1
+    return DraftVerify(model.draft.mask_token_id, places)
 
 
 def _copies(config: EngineConfig, model: ModelConfig) -> Strategy:
@@ -71,6 +75,7 @@ SCHEMES: dict[str, Scheme] = {
 CHECKPOINTS: dict[str, tuple[str, ...]] = {
     "": ("ar",),
     "tidar": ("tidar", "ar"),
+    "adapter": ("tidar", "ar"),
     # Nemotron's quadratic self-speculation is TiDAR's window
     "linear": ("linear", "tidar", "ar"),
     "sdlm": ("sdlm", "ar"),

@@ -50,6 +50,14 @@ DecodingFlag = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        help="Folder of a TiDAR adapter for an AR model; a model with a shipped one takes it unless this is none.",
+        rich_help_panel=ENGINE,
+    ),
+]
 DraftLength = Annotated[
     int | None,
     typer.Option(

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 import models
+from models.catalogue import CATALOGUE
 from models.errors import ModelError
 from models.sources import resolve, short_name
 
@@ -24,6 +25,14 @@ def model_path(given: str | None, command: str) -> Path:
 def lora_path(given: str | None, command: str) -> str | None:
     """The PEFT folder asked for; where there is none the command ends."""
     return None if given is None else str(_resolved(given, command))
+
+
+def adapter_path(model: str | None, given: str | None) -> str | None:
+    """The adapter's folder: the one asked for, or the one shipped for a model of the catalogue; None for none."""
+    if given is not None:
+        return None if given == "none" else given
+    shipped = Path(models.__file__).parent / "shipped" / f"{model}-tidar-adapter"
+    return str(shipped) if model in CATALOGUE and shipped.is_dir() else None
 
 
 def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:

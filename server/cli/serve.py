@@ -10,7 +10,7 @@ import typer
 from engine.config import EngineConfig
 from server.cli import flags
 from server.cli.keys import api_keys
-from server.cli.model import lora_path, model_names, model_path
+from server.cli.model import adapter_path, lora_path, model_names, model_path
 from server.reasoning.registry import REASONING_PARSERS
 from server.settings import ServerSettings
 from server.tools.registry import TOOL_PARSERS
@@ -28,6 +28,7 @@ def serve(
     root_path: Annotated[str, typer.Option(help="Path prefix that a proxy strips.")] = "",
     served_model_name: Annotated[list[str] | None, typer.Option(help="Name clients use; may be repeated.")] = None,
     decoding: flags.DecodingFlag = "auto",
+    adapter: flags.Adapter = None,
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
@@ -111,6 +112,7 @@ def serve(
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
         model=str(model_path(model, "serve")),
+        adapter=adapter_path(model, adapter),
         decoding=decoding,
         draft_length=draft_length,
         predrafts=predrafts,
