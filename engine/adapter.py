@@ -23,3 +23,21 @@ def with_adapter(config: EngineConfig, model: ModelConfig) -> tuple[EngineConfig
         raise EngineError("--adapter does not work with --async-scheduling yet; leave one of them out.")
     adapter = AdapterConfig.read(Path(config.adapter))
     return msgspec.structs.replace(config, async_scheduling=False), adapter.drafting(model), adapter
+
+
+def with_draft_lora(config: EngineConfig, model: ModelConfig) -> EngineConfig:
+    """Check the settings that go with --draft-lora, and find the folder, which may lie inside the model's.
+
+    Plain AR leaves it out. Raises EngineError.
+    """
+    if config.draft_lora is None:
+        return config
+    if model.draft is None:
+        raise EngineError("--draft-lora is for models that draft, and nothing in this one's config.json says how.")
+    if config.decoding == "ar":
+        return msgspec.structs.replace(config, draft_lora=None)
+    if config.async_scheduling:
+        raise EngineError("--draft-lora does not work with --async-scheduling yet; leave one of them out.")
+    inside = Path(config.model) / config.draft_lora
+    folder = str(inside) if inside.is_dir() else config.draft_lora
+    return msgspec.structs.replace(config, draft_lora=folder, async_scheduling=False)

@@ -23,7 +23,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
-    `lora` is a PEFT folder, merged into the weights as they are loaded.
+    `lora` is a PEFT folder, merged into the weights as they are loaded; `draft_lora` is one that acts on drafting rows
+    alone, so that it changes drafts and no token.
     """
 
     model: str
@@ -41,6 +42,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: bool = True
     dtype: str = "auto"
     lora: str | None = None
+    draft_lora: str | None = None
     device: str = "auto"
     attention_backend: AttentionName = "auto"
     seed: int = 0
@@ -57,6 +59,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if self.adapter is not None and self.draft_lora is not None:
+            raise EngineError("--adapter and --draft-lora are two ways to draft; leave one of them out.")
         if self.decoding not in DECODINGS:
             raise EngineError(f"--decoding must be one of {', '.join(DECODINGS)}, not {self.decoding!r}.")
         if not 0 < self.gpu_memory_utilization <= 1:

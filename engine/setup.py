@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine.adapter import with_adapter
+from engine.adapter import with_adapter, with_draft_lora
 from engine.attention.choice import make_attention, uses_triton
 from engine.cache.pages import PagePool
 from engine.cache.storage import KVStorage
@@ -30,6 +30,7 @@ from engine.strategies.base import Strategy
 from engine.strategies.drafter import Drafter
 from engine.strategies.registry import SCHEMES, choose_scheme
 from engine.threads import Threads
+from models.adapter.gated import apply_gated, read_products
 from models.adapter.storage import apply, read_tensors
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
@@ -69,7 +70,7 @@ def build(config: EngineConfig) -> Parts:
     folder = Path(config.model)
     model_config = ModelConfig.from_folder(folder)
     config, model_config, adapter = with_adapter(config, model_config)
-    config = _resolve_drafting(config, model_config)
+    config = with_draft_lora(_resolve_drafting(config, model_config), model_config)
     asked = config.max_model_len is not None or config.num_pages is not None
     config = msgspec.structs.replace(config, max_model_len=context_length(config, model_config))
     device, dtype = _device(config), serving_dtype(config, model_config)
@@ -79,13 +80,14 @@ def build(config: EngineConfig) -> Parts:
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         model = load_decoder(folder, dtype, device, lora=Path(config.lora) if config.lora else None)
         tensors = None if adapter is None else read_tensors(adapter, model)
+        products = None if config.draft_lora is None else read_products(Path(config.draft_lora), model)
     weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
         storage, num_pages = _storage(config, model_config, dtype, device, asked)
     config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
     triton = uses_triton(config.attention_backend, device, dtype)
     # fused layers have no place for an adapter's: the attention kernels go without them
-    if triton and tensors is None:
+    if triton and tensors is None and products is None:
         from models.fusing import fuse_layers
 
         fuse_layers(model)
@@ -93,6 +95,8 @@ def build(config: EngineConfig) -> Parts:
         pack_for_cpu(model)
     if tensors is not None:
         apply(model, tensors)
+    if products is not None:
+        apply_gated(model, products)
     scheme = SCHEMES[config.decoding]
     strategy = scheme.make(config, model_config)
     drafter = None if scheme.drafter is None else scheme.drafter(config, model)

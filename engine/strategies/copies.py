@@ -18,8 +18,10 @@ class CopyAndDraft(DraftVerify):
     What is committed is what the clean rows say, as with `DraftVerify`; only the drafts come by another way.
     """
 
-    def __init__(self, mask_token_id: int, shift: int) -> None:
-        super().__init__(mask_token_id)
+    def __init__(self, mask_token_id: int, shift: int, gate: int = 0) -> None:
+        """`gate` is added to the ids of a group's rows, copy and masks."""
+        super().__init__(mask_token_id + gate)
+        self.gate = gate
         #: rows of a group whose tokens the AR row says too: the copy's, and without a shift the first mask's
         self.known = 2 - shift
 
@@ -37,7 +39,7 @@ class CopyAndDraft(DraftVerify):
         rows = list(window.tokens)
         for seen in window.shape.groups:
             # windows that only measure a forward have no clean token to copy
-            copy = window.tokens[seen] if window.tokens else self.mask_token_id
+            copy = window.tokens[seen] + self.gate if window.tokens else self.mask_token_id
             rows += [copy] + [self.mask_token_id] * (window.shape.group_length - 1)
         return rows
 

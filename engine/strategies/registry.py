@@ -46,21 +46,26 @@ def _draft_verify(config: EngineConfig, model: ModelConfig) -> Strategy:
         return DraftVerify(None)
     # an adapter's masks differ by their place in the group
     places = model.draft.draft_length if model.draft.scheme == "adapter" else 1
-    return DraftVerify(model.draft.mask_token_id, places)
+    return DraftVerify(model.draft.mask_token_id + _gate(config, model), places)
 
 
 def _copies(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.copies import CopyAndDraft
 
     assert model.draft is not None
-    return CopyAndDraft(model.draft.mask_token_id, model.draft.shift)
+    return CopyAndDraft(model.draft.mask_token_id, model.draft.shift, _gate(config, model))
 
 
 def _stride(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.stride import Stride
 
     assert model.draft is not None
-    return Stride(model.draft.mask_token_id)
+    return Stride(model.draft.mask_token_id + _gate(config, model))
+
+
+def _gate(config: EngineConfig, model: ModelConfig) -> int:
+    """What is added to the ids of drafting rows, so that a LoRA that is for them alone knows them."""
+    return 0 if config.draft_lora is None else model.vocab_size
 
 
 SCHEMES: dict[str, Scheme] = {

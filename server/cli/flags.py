@@ -114,6 +114,14 @@ Lora = Annotated[
     str | None,
     typer.Option("--lora", help="PEFT LoRA folder or hub id, merged into the weights.", rich_help_panel=ENGINE),
 ]
+DraftLora = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-lora",
+        help="PEFT LoRA folder that acts on drafting rows alone, such as linear_spec_lora; it changes no answer.",
+        rich_help_panel=ENGINE,
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=ENGINE)]
 AttentionBackend = Annotated[
     AttentionName,
