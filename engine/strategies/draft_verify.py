@@ -43,13 +43,14 @@ class DraftVerify(Strategy):
         return (tuple(pending - 1 + j for j in sorted(useful)), k) if useful else ((), 0)
 
     def fill(self, window: Window) -> list[int]:
-        assert isinstance(window.shape, WindowShape)
-        if not window.shape.groups:
+        shape = window.shape
+        assert isinstance(shape, WindowShape)
+        if not shape.groups:
             return window.tokens
         assert self.mask_token_id is not None
         last = self.mask_places - 1
-        group = [self.mask_token_id + min(place, last) for place in range(window.shape.group_length)]
-        return window.tokens + group * len(window.shape.groups)
+        group = [self.mask_token_id + min(place, last) for place in range(shape.group_length)]
+        return window.tokens + group * len(shape.groups)
 
     def rows(self, window: Window) -> list[Row]:
         sequence = window.sequence

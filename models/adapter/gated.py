@@ -16,27 +16,20 @@ from models.layout import Place, places
 from models.lora import LowRank, read_lora
 
 
-class GatedEmbedding(nn.Module):
-    """`base`, where id vocab_size + t is token t on a row that drafts."""
+class GatedEmbedding(nn.Embedding):
+    """`base`, on the same table, where id vocab_size + t is token t on a row that drafts."""
 
     def __init__(self, base: nn.Embedding, drafting: MaskRows) -> None:
-        super().__init__()
-        self.base = base
+        super().__init__(base.num_embeddings, base.embedding_dim, device="meta")
+        self.weight = base.weight
         self.drafting = drafting
-
-    @property
-    def weight(self) -> Tensor:
-        """The base's table, which a tied head reads."""
-        return self.base.weight
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """int64 [tokens] to [tokens, hidden_size]; tells the layers which rows draft."""
-        vocab = self.base.num_embeddings
-        rows = (token_ids >= vocab).nonzero().flatten()
+        rows = (token_ids >= self.num_embeddings).nonzero().flatten()
         self.drafting.rows = rows if len(rows) else None
         self.drafting.all = len(rows) == len(token_ids)
-        out: Tensor = self.base(token_ids % vocab)
-        return out
+        return super().forward(token_ids % self.num_embeddings)
 
 
 def read_products(folder: Path, decoder: Decoder) -> dict[str, tuple[Tensor, Tensor]]:
@@ -62,8 +55,8 @@ def apply_gated(decoder: Decoder, products: dict[str, tuple[Tensor, Tensor]]) ->
     for name, (down, up) in products.items():
         owner, linear = name.removesuffix(".weight").rpartition(".")[::2]
         module = decoder.get_submodule(owner)
-        placed = (factor.to(weight.device, weight.dtype) for factor in (down, up))
-        setattr(module, linear, AdaptedLinear(getattr(module, linear), *placed, drafting))
+        down, up = down.to(weight.device, weight.dtype), up.to(weight.device, weight.dtype)
+        setattr(module, linear, AdaptedLinear(getattr(module, linear), down, up, drafting))
 
 
 def _side_by_side(parts: list[tuple[Place, LowRank]], outputs: int) -> tuple[Tensor, Tensor]:

@@ -15,34 +15,28 @@ class MaskRows:
         self.all = False
 
 
-class MaskEmbedding(nn.Module):
-    """`base` for the ids of its vocabulary, learned vectors for the ids behind it.
+class MaskEmbedding(nn.Embedding):
+    """`base`, on the same table, for the ids of its vocabulary, learned vectors for the ids behind it.
 
     Id vocab_size + i is the mask at place i of its group; places beyond the last vector take the last.
     """
 
     def __init__(self, base: nn.Embedding, vectors: Tensor, masks: MaskRows) -> None:
         """vectors: [places, hidden_size]."""
-        super().__init__()
-        self.base = base
+        super().__init__(base.num_embeddings, base.embedding_dim, device="meta")
+        self.weight = base.weight
         self.vectors = nn.Parameter(vectors, requires_grad=False)
         self.masks = masks
 
-    @property
-    def weight(self) -> Tensor:
-        """The base's table, which a tied head reads."""
-        return self.base.weight
-
     def forward(self, token_ids: Tensor) -> Tensor:
         """int64 [tokens] to [tokens, hidden_size]; tells the layers which rows are masks."""
-        vocab = self.base.num_embeddings
+        vocab = self.num_embeddings
         rows = (token_ids >= vocab).nonzero().flatten()
         self.masks.rows, self.masks.all = (rows if len(rows) else None), len(rows) == len(token_ids)
         if not len(rows):
-            out: Tensor = self.base(token_ids)
-            return out
+            return super().forward(token_ids)
         places = (token_ids[rows] - vocab).clamp(max=len(self.vectors) - 1)
-        return self.base(token_ids.clamp(max=vocab - 1)).index_copy(0, rows, self.vectors[places])
+        return super().forward(token_ids.clamp(max=vocab - 1)).index_copy(0, rows, self.vectors[places])
 
 
 class AdaptedLinear(nn.Module):

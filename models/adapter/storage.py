@@ -51,7 +51,6 @@ def apply(decoder: Decoder, tensors: dict[str, Tensor]) -> None:
     weight = decoder.embed.weight
     placed = {name: tensor.to(weight.device, weight.dtype) for name, tensor in tensors.items()}
     masks = MaskRows()
-    # what reads the table, a tied head too, goes on reading the base's
     decoder.embed = MaskEmbedding(decoder.embed, placed[MASK], masks)
     for index, layer in enumerate(decoder.layers):
         for linear in LINEARS:

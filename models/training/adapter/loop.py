@@ -152,7 +152,8 @@ class AdapterRun:
             return None
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.steps)
         others = torch.randint(0, vocab, (count,), generator=generator)
-        return torch.cat([self.spoken, others]).unique().to(self.device)
+        candidates: Tensor = torch.cat([self.spoken, others]).unique()
+        return candidates.to(self.device)
 
     def _groups(self) -> list[dict[str, Any]]:
         """LoRA's second factors learn at a rate of their own (arXiv 2402.12354)."""

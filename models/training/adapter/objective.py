@@ -55,8 +55,9 @@ def mask_hidden(decoder: Decoder, blocks: Blocks) -> Tensor:
     places = torch.arange(k, device=device)
     positions = (torch.cat(starts)[:, None] + places).clamp(max=decoder.config.max_position_embeddings - 1)
     ids = (decoder.config.vocab_size + places).expand(len(positions), -1)
-    hidden: Tensor = decoder(ids.flatten(), positions.flatten(), OnRecorded(recorder, starts, k))
-    return hidden.unflatten(0, (-1, k))
+    rows: Tensor = decoder(ids.flatten(), positions.flatten(), OnRecorded(recorder, starts, k))
+    hidden: Tensor = rows.unflatten(0, (-1, k))
+    return hidden
 
 
 def loss(decoder: Decoder, blocks: Blocks, weights: Tensor, candidates: Tensor | None = None) -> tuple[Tensor, Tensor]:
