@@ -1,0 +1,25 @@
+"""A decoder made ready to serve: its layers replaced by the fastest ones for where it runs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from models.adapter import storage
+from models.decoder import Decoder
+from models.packing import pack_for_cpu
+
+
+def prepare_for_inference(decoder: Decoder, triton: bool, adapter: dict[str, Tensor] | None = None) -> None:
+    """In place; afterwards it cannot be saved or trained. `triton`: fuse small operations in Triton kernels.
+
+    `adapter`: tensors of a TiDAR adapter to serve it with. Fused layers have no place for them, so that Triton then
+    stays with attention and sampling.
+    """
+    if triton and adapter is None:
+        from models.fusing import fuse_layers
+
+        fuse_layers(decoder)
+    elif decoder.embed.weight.device.type == "cpu":
+        pack_for_cpu(decoder)
+    if adapter is not None:
+        storage.apply(decoder, adapter)
