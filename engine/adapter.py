@@ -36,6 +36,8 @@ def with_draft_lora(config: EngineConfig, model: ModelConfig) -> EngineConfig:
         raise EngineError("--draft-lora is for models that draft, and nothing in this one's config.json says how.")
     if config.decoding == "ar":
         return msgspec.structs.replace(config, draft_lora=None)
+    if config.decoding not in ("tidar", "sdlm", "linear", "idlm"):
+        raise EngineError(f"--decoding {config.decoding} has no rows for --draft-lora; leave one of them out.")
     if config.async_scheduling:
         raise EngineError("--draft-lora does not work with --async-scheduling yet; leave one of them out.")
     inside = Path(config.model) / config.draft_lora

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from engine.errors import EngineError
+from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
 AttentionName = Literal["auto", "torch", "triton"]
+DenoiseOrder = Literal["confidence", "margin", "entropy", "left-to-right"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +22,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
+    `denoise_threshold`, `denoise_steps` and `denoise_order` say which masks become tokens in a forward, where several
+    of them denoise a block of draft_length masks; None is the scheme's own. `denoise_cache` lets the forwards of one
+    block share the K/V of all before it, where the weights see everything in both directions: an approximation.
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
@@ -31,7 +36,14 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     adapter: str | None = None
     decoding: str = "auto"
     draft_length: int | None = None
+    draft_model: str | None = None
+    prompt_lookup_max: int = 4
+    prompt_lookup_min: int = 2
     predrafts: str = "auto"
+    denoise_threshold: float | None = None
+    denoise_steps: int | None = None
+    denoise_order: DenoiseOrder | None = None
+    denoise_cache: bool = False
     max_model_len: int | None = None
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 1024
@@ -51,6 +63,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
+    log_format: LogFormat = "text"
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""
@@ -61,8 +74,16 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
         if self.adapter is not None and self.draft_lora is not None:
             raise EngineError("--adapter and --draft-lora are two ways to draft; leave one of them out.")
+        if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:
+            raise EngineError("The lengths of n-grams to look up must lie between 1 and 16, the first the lower.")
         if self.decoding not in DECODINGS:
             raise EngineError(f"--decoding must be one of {', '.join(DECODINGS)}, not {self.decoding!r}.")
+        if self.denoise_threshold is not None and not 0 <= self.denoise_threshold <= 1:
+            raise EngineError(f"--denoise-threshold must lie in [0, 1], not {self.denoise_threshold:g}.")
+        if self.denoise_steps is not None and self.denoise_steps < 1:
+            raise EngineError(f"--denoise-steps must be at least 1, not {self.denoise_steps}.")
+        if self.denoise_order is not None and self.denoise_order not in get_args(DenoiseOrder):
+            raise EngineError(f"--denoise-order must be one of {', '.join(get_args(DenoiseOrder))}.")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise EngineError(f"--gpu-memory-utilization must lie in (0, 1], not {self.gpu_memory_utilization:g}.")
         rate = self.synthetic_acceptance

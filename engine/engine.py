@@ -17,7 +17,7 @@ from engine.errors import NAN_MESSAGE, RequestError
 from engine.grammar.drafting import BoundDrafts, bind_drafts
 from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
-from engine.messages import EngineStats, Output, Ready, Submit
+from engine.messages import EngineStats, Forward, Output, Ready, Submit
 from engine.policy.base import Load
 from engine.resident.build import make_loop
 from engine.sampling.confidence import confidences
@@ -93,7 +93,7 @@ class Engine:
         hidden = self.runner.forward(windows)
         self._score_prompts(windows, hidden)
         decided = self._resolve(windows, hidden)
-        self._draft(decided, hidden)
+        self._draft(decided, hidden, choice.draft_length)
         self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
 
@@ -187,8 +187,8 @@ class Engine:
     def _commit(self, window: Window, resolution: Resolution) -> Decided:
         sequence = window.sequence
         committed = sequence.append(resolution.committed)
-        if window.decodes and (committed or sequence.finish_reason is None):
-            sequence.count_step(committed)
+        if committed or (window.decodes and sequence.finish_reason is None):
+            sequence.count_forward(_forward(window, resolution, committed))
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
         return Decided(window, resolution, committed)
@@ -207,11 +207,11 @@ class Engine:
         first = len(sequence.tokens) - decided.committed
         sequence.logprobs += [sequence.held_logprobs.pop(p) for p in range(first, len(sequence.tokens))]
 
-    def _draft(self, decided: list[Decided], hidden: Tensor) -> None:
+    def _draft(self, decided: list[Decided], hidden: Tensor, draft_length: int) -> None:
         """What may come next: from this forward's own mask rows, and from a drafter where there is one."""
         self._draft_from_masks(decided, hidden)
         if self._parts.drafter is not None:
-            self._parts.drafter.propose(decided, hidden)
+            self._parts.drafter.propose(decided, hidden, draft_length)
 
     def _draft_from_masks(self, decided: list[Decided], hidden: Tensor) -> None:
         """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""
@@ -281,6 +281,13 @@ class Engine:
         outputs += [sequence.take_output() for sequence in self._finished]
         self._finished.clear()
         return outputs
+
+
+def _forward(window: Window, resolution: Resolution, committed: int) -> Forward:
+    """What the window's forward gave its sequence, which took so many of the tokens."""
+    agreed = max(0, len(resolution.committed) - 1) if window.drafted else 0
+    denoised = resolution.fixed is not None
+    return Forward(committed, min(agreed, committed), window.drafted, window.decodes, denoised)
 
 
 def _broken(logits: Tensor) -> set[int]:

@@ -50,24 +50,44 @@ class RequestTimes(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RequestSteps(msgspec.Struct, frozen=True, array_like=True):
-    """How a request was decoded: decode forwards, tokens they committed, steps per acceptance length 1..k."""
+    """How a request was decoded: decode forwards, tokens they committed, steps per acceptance length 1..k.
+
+    `draft_tokens` are the drafts beside d_0 that its forwards verified.
+    """
 
     forwards: int
     committed: int
     acceptance_lengths: list[int]
     cached_tokens: int
     preemptions: int
+    draft_tokens: int = 0
+
+
+class Forward(msgspec.Struct, frozen=True, array_like=True):
+    """What one forward gave a sequence: it verified `drafted` drafts and added `committed` tokens.
+
+    The first `accepted` of these were drafts, the one after them, if any, is the AR row's own. `decodes` is false for
+    the forward that ends a prompt, or computes anew what a preemption took. A `denoised` one verified nothing: its
+    tokens were decided on mask rows, in this forward or before, and there may be none of them.
+    """
+
+    committed: int
+    accepted: int
+    drafted: int
+    decodes: bool
+    denoised: bool = False
 
 
 class Output(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """New tokens of one sequence. The last one carries `finish_reason`: stop, length, abort or error.
 
     `stop_token_id` is the id that ended the sequence (it is the last of token_ids). `prompt_logprobs` comes once, with
-    the first token: one entry per prompt token, None for the first.
+    the first token: one entry per prompt token, None for the first. `forwards` brought the token_ids, in order.
     """
 
     request_id: str
     token_ids: list[int]
+    forwards: list[Forward] = []
     logprobs: list[TokenLogprobs] | None = None
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     finish_reason: str | None = None
@@ -79,7 +99,12 @@ class Output(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class EngineStats(msgspec.Struct, tag=True, kw_only=True):
-    """A snapshot of one engine: gauges, and counters since its start (tokens unless named otherwise)."""
+    """A snapshot of one engine: gauges, and counters since its start (tokens unless named otherwise).
+
+    `step_times` counts steps by kind and by engine.bounds.STEP_SECONDS, `iteration_tokens` steps by
+    engine.bounds.ITERATION_TOKENS, `choices` steps by draft length, then by pre-draft groups. `rows` are those of all
+    forwards.
+    """
 
     running: int = 0
     waiting: int = 0
@@ -101,7 +126,12 @@ class EngineStats(msgspec.Struct, tag=True, kw_only=True):
     accepted_per_position: list[int] = []
     acceptance_lengths: list[int] = []
     cold_steps: int = 0
+    rows: int = 0
     forwards_by_kind: dict[str, int] = {}
+    seconds_by_kind: dict[str, float] = {}
+    step_times: dict[str, list[int]] = {}
+    iteration_tokens: list[int] = []
+    choices: dict[int, dict[int, int]] = {}
     draft_length: int = 1
     predraft_groups: int = 0
     last_step_time: float = 0.0

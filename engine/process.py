@@ -19,6 +19,7 @@ import zmq
 
 from engine.config import EngineConfig
 from engine.errors import EngineError, RequestError
+from engine.logs import configure_logging
 from engine.messages import Abort, Command, Event, Failed, Output, Outputs, Shutdown, Submit
 
 if TYPE_CHECKING:
@@ -147,7 +148,9 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wire = Wire(Path(arguments[0]))
     try:
-        return run_engine(msgspec.json.decode(arguments[1], type=EngineConfig), wire)
+        config = msgspec.json.decode(arguments[1], type=EngineConfig)
+        configure_logging(config.log_format)
+        return run_engine(config, wire)
     finally:
         wire.close()
 

@@ -153,7 +153,7 @@ class Scheduler:
         pages: list[int] = []
         hashes: list[bytes] = []
         if pool.prefix_caching and sequence.params.prompt_logprobs is None:
-            for start in range(0, len(sequence.tokens) - size, size):
+            for start in range(0, self.strategy.settled(sequence) - size + 1, size):
                 previous = hashes[-1] if hashes else b""
                 hashes.append(page_hash(previous, sequence.tokens[start : start + size]))
             pages = pool.match(hashes)

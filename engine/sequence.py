@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from engine.messages import Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
+from engine.messages import Forward, Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
 
 if TYPE_CHECKING:
     from engine.grammar.matcher import Matcher
@@ -51,12 +51,14 @@ class Sequence:
         self.cached_tokens = 0
         self.preemptions = 0
         self.forwards = 0
+        self.draft_tokens = 0
         self.acceptance_lengths: list[int] = []
         self.logprobs: list[TokenLogprobs] = []
         #: those of tokens that are decided but not committed, by position
         self.held_logprobs: dict[int, TokenLogprobs] = {}
         self.prompt_logprobs: list[TokenLogprobs | None] = [None]
         self._published = self.prompt_len
+        self._forwards: list[Forward] = []
 
     @property
     def pending(self) -> int:
@@ -96,10 +98,13 @@ class Sequence:
                 return taken
         return len(token_ids)
 
-    def count_step(self, committed: int) -> None:
-        """Record a decode forward that committed so many tokens."""
-        self.forwards += 1
-        if not committed:
+    def count_forward(self, forward: Forward) -> None:
+        """Record what a forward gave."""
+        committed = forward.committed
+        self._forwards.append(forward)
+        self.forwards += forward.decodes
+        self.draft_tokens += forward.drafted if forward.decodes else 0
+        if not forward.decodes or not committed:
             return
         if committed > len(self.acceptance_lengths):
             self.acceptance_lengths.extend([0] * (committed - len(self.acceptance_lengths)))
@@ -138,6 +143,7 @@ class Sequence:
         output = Output(
             request_id=self.request_id,
             token_ids=token_ids,
+            forwards=self._forwards,
             logprobs=self.logprobs if self.params.logprobs is not None else None,
             prompt_logprobs=self.prompt_logprobs if first and self.params.prompt_logprobs is not None else None,
             finish_reason=self.finish_reason,
@@ -148,6 +154,7 @@ class Sequence:
             steps=self._steps() if self.finish_reason else None,
         )
         self.logprobs = []
+        self._forwards = []
         return output
 
     def _times(self, now: float) -> RequestTimes:
@@ -156,4 +163,4 @@ class Sequence:
     def _steps(self) -> RequestSteps:
         lengths = self.acceptance_lengths
         committed = sum(length * steps for length, steps in enumerate(lengths, start=1))
-        return RequestSteps(self.forwards, committed, lengths, self.cached_tokens, self.preemptions)
+        return RequestSteps(self.forwards, committed, lengths, self.cached_tokens, self.preemptions, self.draft_tokens)

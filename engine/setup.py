@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +24,20 @@ from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
 from engine.policy.fixed import FixedPolicy
 from engine.policy.probe import measure_step_cost
+from engine.policy.stored import CostStore
 from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
 from engine.strategies.base import Strategy
-from engine.strategies.drafter import Drafter
-from engine.strategies.registry import SCHEMES, choose_scheme
+from engine.strategies.drafter import Beside, Drafter
+from engine.strategies.registry import SCHEMES, check_heeded, choose_scheme
 from engine.threads import Threads
-from models.adapter.gated import apply_gated, read_products
-from models.adapter.storage import apply, read_tensors
+from models.adapter.gated import read_products
+from models.adapter.storage import read_tensors
+from models.catalogue import cache_folder
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
-from models.packing import pack_for_cpu
+from models.inference import prepare_for_inference
 
 DTYPES = {
     "float32": torch.float32,
@@ -71,6 +74,8 @@ def build(config: EngineConfig) -> Parts:
     model_config = ModelConfig.from_folder(folder)
     config, model_config, adapter = with_adapter(config, model_config)
     config = with_draft_lora(_resolve_drafting(config, model_config), model_config)
+    scheme = SCHEMES[config.decoding]
+    strategy = scheme.make(config, model_config)
     asked = config.max_model_len is not None or config.num_pages is not None
     config = msgspec.structs.replace(config, max_model_len=context_length(config, model_config))
     device, dtype = _device(config), serving_dtype(config, model_config)
@@ -86,25 +91,15 @@ def build(config: EngineConfig) -> Parts:
         storage, num_pages = _storage(config, model_config, dtype, device, asked)
     config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
     triton = uses_triton(config.attention_backend, device, dtype)
-    # fused layers have no place for an adapter's: the attention kernels go without them
-    if triton and tensors is None and products is None:
-        from models.fusing import fuse_layers
-
-        fuse_layers(model)
-    elif device.type == "cpu":
-        pack_for_cpu(model)
-    if tensors is not None:
-        apply(model, tensors)
-    if products is not None:
-        apply_gated(model, products)
-    scheme = SCHEMES[config.decoding]
-    strategy = scheme.make(config, model_config)
-    drafter = None if scheme.drafter is None else scheme.drafter(config, model)
-    tap = None if drafter is None else drafter.tap
-    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads), tap)
+    prepare_for_inference(model, triton, tensors, products)
     caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
     pool = PagePool(num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
+    with explained("loading what drafts", "choose a smaller --draft-model"):
+        beside = Beside(model, scheduler, dtype, device, triton, threads)
+        drafter = None if scheme.drafter is None else scheme.drafter(config, beside)
+    tap = None if drafter is None else drafter.tap
+    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads), tap)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
         vocab_size=model_config.vocab_size,
@@ -138,7 +133,9 @@ def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
             raise EngineError(f"--async-scheduling does not know --decoding {decoding}; leave one of them out.")
         config = msgspec.structs.replace(config, async_scheduling=False)
     predrafts = config.predrafts if scheme.predrafts else "none"
-    return msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    config = msgspec.structs.replace(config, decoding=decoding, draft_length=k, predrafts=predrafts)
+    check_heeded(config)
+    return config
 
 
 def context_length(config: EngineConfig, model: ModelConfig) -> int:
@@ -184,6 +181,8 @@ def _storage(
     assert config.max_model_len is not None
     longest = -(-config.max_model_len // config.page_size)
     page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
+    of_drafter = SCHEMES[config.decoding].page_bytes
+    page_bytes += 0 if of_drafter is None else of_drafter(config, model, dtype)
     num_pages = config.num_pages
     if num_pages is None:
         budget = kv_cache_budget(config, model, dtype, device)
@@ -198,11 +197,31 @@ def _storage(
 
 
 def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
-    k = config.draft_length or 1
-    if not SCHEMES[config.decoding].predrafts:
+    k, scheme = config.draft_length or 1, SCHEMES[config.decoding]
+    if not scheme.predrafts:
         return FixedPolicy(k, 0)
     if config.predrafts == "auto":
-        cost = measure_step_cost(runner, config.max_num_batched_tokens, config.max_model_len or 0)
-        return AutoPolicy(policy_lengths(k, graphs), cost)
+        rows, context = config.max_num_batched_tokens, config.max_model_len or 0
+        cost = measure_step_cost(
+            runner, rows, context, CostStore(cache_folder() / "step-costs", _facts(config, runner))
+        )
+        return AutoPolicy(policy_lengths(k, graphs), cost, masks=scheme.drafter is None)
     groups = {"full": k, "none": 0}.get(config.predrafts)
     return FixedPolicy(k, int(config.predrafts) if groups is None else groups)
+
+
+def _facts(config: EngineConfig, runner: Runner) -> dict[str, object]:
+    """All that two engines must have in common for their steps to cost the same."""
+    slots, model = runner.attention.storage.slots, runner.model
+    gpu = torch.cuda.get_device_name(slots.device) if slots.device.type == "cuda" else None
+    return {
+        "model": repr(model.config),
+        "layers": sorted({type(module).__name__ for module in model.modules()}),
+        "attention": type(runner.attention).__name__,
+        "dtype": str(slots.dtype),
+        "page_size": config.page_size,
+        "gpu": gpu,
+        "processor": platform.processor() or platform.machine(),
+        "threads": runner.threads.most,
+        "torch": str(torch.__version__),
+    }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
 
+from engine.bounds import ITERATION_TOKENS, STEP_SECONDS
 from engine.messages import EngineStats
 from engine.strategies.base import DraftChoice
 from engine.window import Window
@@ -19,7 +21,9 @@ class StatsRecorder:
     def __init__(self) -> None:
         self.totals = EngineStats()
         self.last_rows = 0
+        self.totals.iteration_tokens = [0] * (len(ITERATION_TOKENS) + 1)
         self._recent: deque[tuple[float, int]] = deque()
+        self._prompt_tokens_then = 0
 
     def step(self, windows: list[Window], seconds: float, tokens: int) -> None:
         """One forward over these windows that published so many tokens."""
@@ -31,14 +35,20 @@ class StatsRecorder:
         totals.generation_tokens += tokens
         self.last_rows = sum(window.shape.rows for window in windows)
         kinds = {"decode" if window.decodes else "prefill" for window in windows}
-        kind = "mixed" if len(kinds) > 1 else kinds.pop()
-        totals.forwards_by_kind[kind] = totals.forwards_by_kind.get(kind, 0) + 1
+        self._time("mixed" if len(kinds) > 1 else kinds.pop(), seconds)
+        totals.rows += self.last_rows
+        through = tokens + totals.prompt_tokens - self._prompt_tokens_then
+        self._prompt_tokens_then = totals.prompt_tokens
+        totals.iteration_tokens[bisect_left(ITERATION_TOKENS, through)] += 1
         self._recent.append((now, tokens))
         self._forget(now)
 
     def chose(self, choice: DraftChoice) -> None:
         """The policy's setting for the step."""
-        self.totals.draft_length, self.totals.predraft_groups = choice.draft_length, len(choice.groups)
+        k, groups = choice.draft_length, len(choice.groups)
+        self.totals.draft_length, self.totals.predraft_groups = k, groups
+        by_groups = self.totals.choices.setdefault(k, {})
+        by_groups[groups] = by_groups.get(groups, 0) + 1
 
     def prefill(self, tokens: int) -> None:
         """So many prompt tokens went through the model."""
@@ -53,11 +63,12 @@ class StatsRecorder:
         totals.cold_steps += window.drafted == 0 and bool(window.shape.predrafts)
         if not committed:
             return
-        totals.accepted_tokens += committed - 1
+        accepted = min(committed - 1, window.drafted)
+        totals.accepted_tokens += accepted
         _extend(totals.acceptance_lengths, committed)
         totals.acceptance_lengths[committed - 1] += 1
-        _extend(totals.accepted_per_position, committed - 1)
-        for position in range(committed - 1):
+        _extend(totals.accepted_per_position, accepted)
+        for position in range(accepted):
             totals.accepted_per_position[position] += 1
 
     def tokens_per_second(self) -> float:
@@ -67,6 +78,13 @@ class StatsRecorder:
         if not self._recent:
             return 0.0
         return sum(tokens for _, tokens in self._recent) / RATE_WINDOW
+
+    def _time(self, kind: str, seconds: float) -> None:
+        totals = self.totals
+        totals.forwards_by_kind[kind] = totals.forwards_by_kind.get(kind, 0) + 1
+        totals.seconds_by_kind[kind] = totals.seconds_by_kind.get(kind, 0.0) + seconds
+        counts = totals.step_times.setdefault(kind, [0] * (len(STEP_SECONDS) + 1))
+        counts[bisect_left(STEP_SECONDS, seconds)] += 1
 
     def _forget(self, now: float) -> None:
         while self._recent and self._recent[0][0] < now - RATE_WINDOW:

@@ -63,7 +63,9 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
         q, k, v = self._qkv(self.attention_norm(x), cos, sin)
-        x = self.output(attention(self.index, q, k, v).flatten(-2), residual=x)
+        return self._mlp(self.output(attention(self.index, q, k, v).flatten(-2), residual=x))
+
+    def _mlp(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
         out: Tensor = self.down(F.silu(gate) * up, residual=x)
         return out

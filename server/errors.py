@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,8 +10,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from engine.messages import Output
+from server.exchange import note_error
 
 TYPES = {
     400: "invalid_request_error",
@@ -47,6 +50,24 @@ class ApiError(HTTPException):
     def body(self) -> dict[str, Any]:
         return error_body(self.status_code, self.detail, self.param, self.code)
 
+    @property
+    def kind(self) -> str:
+        """The code or, without one, the type: what figures and logs tell failures apart by."""
+        return error_kind(self.body)
+
+
+class ErrorResponse(JSONResponse):
+    """An error's body that is noted in the exchange it ends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        note_error(scope, error_kind(json.loads(bytes(self.body))))
+        await super().__call__(scope, receive, send)
+
+
+def error_kind(body: dict[str, Any]) -> str:
+    error = body["error"]
+    return str(error["code"] or error["type"])
+
 
 def error_body(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
@@ -73,8 +94,8 @@ def engine_error(output: Output, grammar_field: str | None = None) -> ApiError:
     return ApiError(500, message, code="engine_error")
 
 
-def error_response(error: ApiError) -> JSONResponse:
-    return JSONResponse(error.body, error.status_code, headers=error.headers)
+def error_response(error: ApiError) -> ErrorResponse:
+    return ErrorResponse(error.body, error.status_code, headers=error.headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -84,7 +105,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> ErrorResponse:
     assert isinstance(error, HTTPException)
     if isinstance(error, ApiError):
         return error_response(error)
@@ -93,23 +114,23 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         404: f"There is no {request.url.path} here; /docs lists what there is.",
         405: f"{request.url.path} does not answer {request.method}.",
     }.get(error.status_code, str(error.detail))
-    return JSONResponse(error_body(error.status_code, message), error.status_code, headers=error.headers)
+    return ErrorResponse(error_body(error.status_code, message), error.status_code, headers=error.headers)
 
 
-async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> ErrorResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it cannot be parsed")
-        return JSONResponse(error_body(400, f"The body is not valid JSON: {reason}.", code="invalid_json"), 400)
+        return ErrorResponse(error_body(400, f"The body is not valid JSON: {reason}.", code="invalid_json"), 400)
     param = _param(first["loc"])
     message = f"{param}: {first['msg']}." if param else f"The body is not usable: {first['msg']}."
-    return JSONResponse(error_body(400, message, param), 400)
+    return ErrorResponse(error_body(400, message, param), 400)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _unexpected(request: Request, error: Exception) -> ErrorResponse:
     message = "The server failed on this request; its log says why."
-    return JSONResponse(error_body(500, message, code="internal_error"), 500)
+    return ErrorResponse(error_body(500, message, code="internal_error"), 500)
 
 
 def _param(location: tuple[int | str, ...]) -> str | None:

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from engine.client import EngineClient
 from engine.messages import EngineStats
 from server.metrics import ServerMetrics
+from server.step_families import step_families
 
 Families = Iterator[Metric]
 
@@ -42,6 +43,7 @@ class Exposition(Collector):
         yield from self._speculation_aliases(stats)
         yield from self._requests()
         yield from self._steps(stats)
+        yield from step_families(stats, self._labels)
 
     def _load(self, stats: EngineStats) -> Families:
         yield self._gauge("num_requests_running", "Sequences in the running batch.", stats.running)
@@ -102,6 +104,20 @@ class Exposition(Collector):
         for reason, count in self._metrics.finished.items():
             finished.add_metric([*self._labels.values(), reason], count)
         yield finished
+        errors = CounterMetricFamily(
+            "tidar:request_errors",
+            "HTTP requests that failed, mid-stream too, by kind.",
+            labels=[*self._labels, "kind"],
+        )
+        for kind, count in self._metrics.errors.items():
+            errors.add_metric([*self._labels.values(), kind], count)
+        yield errors
+        answered = CounterMetricFamily(
+            "tidar:http_requests", "HTTP requests answered.", labels=[*self._labels, "method", "handler", "status"]
+        )
+        for (method, handler, status), count in self._metrics.answered.items():
+            answered.add_metric([*self._labels.values(), method, handler, str(status)], count)
+        yield answered
         for histogram in self._metrics.histograms:
             yield histogram.family(self._labels)
 

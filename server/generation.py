@@ -16,7 +16,8 @@ from engine.messages import Submit
 from engine.params import SamplingParams
 from models.detokenizer import IncrementalDetokenizer
 from models.tokenizer import Tokenizer
-from server.errors import engine_error, unavailable
+from server.account import Account
+from server.errors import ApiError, engine_error, unavailable
 from server.metrics import ServerMetrics
 from server.prompts import Prompt
 from server.protocol.usage import CompletionTokensDetails, PromptTokensDetails, RequestMetrics, Usage
@@ -77,13 +78,22 @@ class Job:
 
 
 class Generation:
-    """Runs one job. Iterate `deltas()` once; `usage()` and `metrics()` then say what it took."""
+    """Runs one job. Iterate `deltas()` once; `usage()`, `metrics()` and `account()` then say what it took.
+
+    `failure` is the kind of error that ended it, if one did.
+    """
 
     def __init__(self, job: Job, engine: EngineClient, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
         self.job = job
+        self.failure: str | None = None
         self._engine = engine
         self._tokenizer = tokenizer
-        self._timelines = [Timeline(metrics, job.arrived) for _ in range(job.sequences)]
+        metrics.request_params_n.observe(job.n)
+        for limit in job.limits:
+            metrics.request_params_max_tokens.observe(limit)
+        self.timelines = [
+            Timeline(metrics, job.arrived, len(job.prompt_of(index).token_ids)) for index in range(job.sequences)
+        ]
         self._transcripts = [
             Transcript(index, self._detokenizer(), job.stopping, job.only_scores, self._reasoning(index))
             for index in range(job.sequences)
@@ -93,8 +103,12 @@ class Generation:
         """Every choice's deltas as they come. Closing it early aborts the rest. Raises ApiError where one fails."""
         streams = [self._follow(index) for index in range(self.job.sequences)]
         async with aclosing(streams[0] if len(streams) == 1 else _merge(streams)) as merged:
-            async for delta in merged:
-                yield delta
+            try:
+                async for delta in merged:
+                    yield delta
+            except ApiError as error:
+                self.failure = error.kind
+                raise
 
     def usage(self, sent: int | None = None) -> Usage:
         """All tokens so far, or with the first `sent` generated ones.
@@ -103,7 +117,7 @@ class Generation:
         """
         prompt = sum(len(prompt.token_ids) for prompt in self.job.prompts)
         completion = sum(transcript.tokens for transcript in self._transcripts) if sent is None else sent
-        steps = [timeline.steps for timeline in self._timelines[:: self.job.n]]
+        steps = [timeline.steps for timeline in self.timelines[:: self.job.n]]
         usage = Usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
@@ -117,7 +131,11 @@ class Generation:
 
     def metrics(self) -> RequestMetrics:
         """The first choice's figures."""
-        return self._timelines[0].report()
+        return self.timelines[0].report()
+
+    def account(self) -> Account:
+        """All choices' figures, for the operator."""
+        return Account.of(self.usage(), self.timelines)
 
     def _detokenizer(self) -> IncrementalDetokenizer:
         return self._tokenizer.detokenizer(self.job.skip_special_tokens, self.job.kept_tokens)
@@ -128,7 +146,7 @@ class Generation:
         return self.job.reasoning.after(self.job.prompt_of(index).token_ids, self._tokenizer)
 
     async def _follow(self, index: int) -> AsyncGenerator[Delta, None]:
-        transcript, timeline = self._transcripts[index], self._timelines[index]
+        transcript, timeline = self._transcripts[index], self.timelines[index]
         submit = self.job.submit(index)
         try:
             async with aclosing(self._engine.generate(submit)) as outputs:

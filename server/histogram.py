@@ -15,8 +15,8 @@ class Histogram:
     def __init__(self, name: str, help_text: str, bounds: Sequence[float]) -> None:
         self.name = name
         self.help_text = help_text
-        self._bounds = (*bounds, math.inf)
-        self._counts = [0] * len(self._bounds)
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
@@ -25,11 +25,17 @@ class Histogram:
         self._sum += value * times
 
     def family(self, labels: dict[str, str]) -> HistogramMetricFamily:
-        """The histogram as Prometheus reads it: cumulative buckets."""
+        """The histogram as Prometheus reads it."""
         family = HistogramMetricFamily(self.name, self.help_text, labels=list(labels))
-        buckets, total = [], 0
-        for bound, count in zip(self._bounds, self._counts, strict=True):
-            total += count
-            buckets.append(("+Inf" if math.isinf(bound) else repr(float(bound)), total))
-        family.add_metric(list(labels.values()), buckets, self._sum)
+        family.add_metric(list(labels.values()), cumulative(self._bounds, self._counts), self._sum)
         return family
+
+
+def cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Prometheus' buckets of counts per bound, the last count being of what lies above all bounds."""
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip((*bounds, math.inf), counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if math.isinf(bound) else repr(float(bound)), total))
+    return buckets

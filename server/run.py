@@ -12,11 +12,14 @@ from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import asdict
 from rich.console import Console
 
 from engine.client import EngineClient
 from engine.config import EngineConfig
 from engine.errors import EngineError
+from engine.logs import FIELDS, configure_logging
+from engine.messages import Ready
 from models.errors import ModelError
 from server.banner import banner
 from server.settings import ServerSettings
@@ -28,9 +31,12 @@ if TYPE_CHECKING:
 
     from models.tokenizer import Tokenizer
     from server.serving import Serving
+    from server.tracing import Tracing
 
 #: how long responses may take to leave once everything has been told to end, in seconds
 FAREWELL_SECONDS = 5
+
+logger = logging.getLogger("tidar.server")
 
 T = TypeVar("T")
 
@@ -42,14 +48,17 @@ class StoppedError(Exception):
 def run_server(config: EngineConfig, settings: ServerSettings) -> int:
     """Serve until told to stop. Returns the exit code: 0 after a stop, 1 where serving was not possible."""
     console = Console(stderr=True)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    configure_logging(settings.log_format)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(config, settings, console))
     except StoppedError:
         return 0
     except (EngineError, ModelError) as error:
-        console.print(f"[bold red]Cannot serve:[/] {error}", highlight=False, soft_wrap=True)
+        if settings.log_format == "json":
+            logger.error("Cannot serve: %s", error)
+        else:
+            console.print(f"[bold red]Cannot serve:[/] {error}", highlight=False, soft_wrap=True)
         return 1
     return 0
 
@@ -59,15 +68,16 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
     stop = StopSignals()
     stop.install()
     listener = _listener(settings)
+    traces = _tracing(settings)
     engine, tokenizer = await _unless_stopped(_load(config), stop)
     try:
-        app = _app(settings, engine, tokenizer)
+        app = _app(settings, engine, tokenizer, traces)
         server = _http_server(settings, app)
         serving = asyncio.create_task(server.serve(sockets=[listener] if listener else None))
         while not (server.started or serving.done()):
             await asyncio.sleep(0.005)
         address = f"unix:{settings.uds}" if listener is None else _url(settings, listener)
-        console.print(banner(settings, config, engine.ready, address, time.perf_counter() - began))
+        _announce(console, settings, config, engine.ready, address, time.perf_counter() - began)
         await _first(serving, stop.asked.wait())
         await _finish_requests(app.state.serving, stop, console)
         server.should_exit = True
@@ -75,6 +85,8 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
         await app.state.serving.grammars.close()
     finally:
         await engine.close()
+        if traces is not None:
+            traces.close()
 
 
 async def _load(config: EngineConfig) -> tuple[EngineClient, Tokenizer]:
@@ -97,10 +109,29 @@ def _tokenizer(folder: str) -> Tokenizer:
     return Tokenizer.from_folder(Path(folder))
 
 
-def _app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer) -> FastAPI:
+def _tracing(settings: ServerSettings) -> Tracing | None:
+    if settings.otlp_endpoint is None:
+        return None
+    from server.tracing import tracing
+
+    return tracing(settings.otlp_endpoint, settings.model_names[0])
+
+
+def _app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer, traces: Tracing | None) -> FastAPI:
     from server.app import create_app
 
-    return create_app(settings, engine, tokenizer)
+    return create_app(settings, engine, tokenizer, traces)
+
+
+def _announce(
+    console: Console, settings: ServerSettings, config: EngineConfig, ready: Ready, address: str, seconds: float
+) -> None:
+    """Say that the server is up: a panel for people, a line for machines."""
+    if settings.log_format == "text":
+        console.print(banner(settings, config, ready, address, seconds))
+        return
+    fields = {"model": settings.model_names[0], "address": address, "seconds": round(seconds, 3), **asdict(ready)}
+    logger.info("TiDAR Serve is ready.", extra={FIELDS: fields})
 
 
 def _http_server(settings: ServerSettings, app: FastAPI) -> uvicorn.Server:
@@ -119,7 +150,7 @@ def _http_server(settings: ServerSettings, app: FastAPI) -> uvicorn.Server:
         uds=settings.uds,
         log_config=None,
         log_level="warning",
-        access_log=settings.access_log,
+        access_log=False,
         lifespan="off",
         ws="none",
         server_header=False,
@@ -132,8 +163,6 @@ def _http_server(settings: ServerSettings, app: FastAPI) -> uvicorn.Server:
         config.load()
     except OSError as error:
         raise EngineError(f"The TLS key and certificate cannot be used ({error}).") from None
-    if settings.access_log:
-        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     return Server(config)
 
 
@@ -141,10 +170,11 @@ async def _finish_requests(serving: Serving, stop: StopSignals, console: Console
     """Let requests end until the shutdown timeout or until the operator asks again; then end them."""
     engine, timeout = serving.engine, serving.settings.shutdown_timeout
     if engine.in_flight:
-        console.print(
-            f"Stopping: {engine.in_flight} sequences in flight have {timeout:g} s to finish; Ctrl-C again ends them.",
-            highlight=False,
-        )
+        text = f"Stopping: {engine.in_flight} sequences in flight have {timeout:g} s to finish; Ctrl-C again ends them."
+        if serving.settings.log_format == "json":
+            logger.info("%s", text)
+        else:
+            console.print(text, highlight=False)
     await _first(asyncio.ensure_future(serving.gate.drain(timeout)), stop.urgent.wait())
     engine.abort_all()
 

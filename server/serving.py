@@ -11,6 +11,7 @@ from fastapi import Request
 from engine.client import EngineClient
 from models.tokenizer import Tokenizer
 from server.errors import ApiError
+from server.exchange import Exchange
 from server.exposition import Exposition
 from server.formats import Formats
 from server.gate import Gate
@@ -67,10 +68,11 @@ class Serving:
             )
         return name
 
-    def generate(self, job: Job) -> Generation:
+    def generate(self, job: Job, exchange: Exchange) -> Generation:
         """Let the job in and make it ready to run. Raises ApiError where it has to wait or go elsewhere."""
         self.gate.admit(job.sequences)
-        return Generation(job, self.engine, self.tokenizer, self.metrics)
+        exchange.generation = Generation(job, self.engine, self.tokenizer, self.metrics)
+        return exchange.generation
 
 
 def request_id(body: SamplingRequest, request: Request) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.logs import LogFormat
+
 VERSION = "0.1.0"
 
 
@@ -23,7 +25,8 @@ class ServerSettings:
     proxy strips; `stream_interval` the least number of tokens in a chunk after the first. With `stream_smoothing` a
     step's tokens leave one by one over the time that the next step is expected to take. `max_stored_responses` is how
     many answers of /v1/responses are kept. Without `tool_call_parser` the chat template tells the format of tool calls,
-    which `auto_tool_choice` lets the model use on its own choice.
+    which `auto_tool_choice` lets the model use on its own choice. `web` shows the page at /. `otlp_endpoint` is the
+    collector that traces go to.
     """
 
     model_names: tuple[str, ...]
@@ -43,9 +46,12 @@ class ServerSettings:
     shutdown_timeout: float = 30.0
     trust_request_chat_template: bool = False
     access_log: bool = False
+    log_format: LogFormat = "text"
+    otlp_endpoint: str | None = None
     tool_call_parser: str | None = None
     auto_tool_choice: bool = True
     reasoning_parser: str | None = None
+    web: bool = True
 
     @property
     def pacing(self) -> Pacing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.disconnect import ClientGoneError, while_connected
 from server.errors import ApiError, error_response
+from server.exchange import CLIENT_CLOSED, note_error
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -54,8 +54,10 @@ class EventStream(Response):
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(ClientGoneError):
+        try:
             await while_connected(receive, self._run(scope, receive, send))
+        except ClientGoneError:
+            note_error(scope, CLIENT_CLOSED)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         heartbeat = asyncio.create_task(self._beat(send))
@@ -66,6 +68,7 @@ class EventStream(Response):
         except Exception as error:
             heartbeat.cancel()
             failure = as_api_error(error)
+            note_error(scope, failure.kind)
             if not self._started:
                 await error_response(failure)(scope, receive, send)
                 return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.messages import Output, TokenLogprobs
+from engine.messages import Forward, Output, TokenLogprobs
 from models.detokenizer import IncrementalDetokenizer
 from server.reasoning.base import Phase, ReasoningParser
 from server.stop_strings import StopMatcher
@@ -14,7 +15,8 @@ from server.stop_strings import StopMatcher
 class Token:
     """One generated token and where its text begins in the choice's text.
 
-    `shown` and `thought` are how much of its delta's text and reasoning may be shown once this token is.
+    `shown` and `thought` are how much of its delta's text and reasoning may be shown once this token is. It is token
+    number `place`, from 0, of those that `forward` committed.
     """
 
     id: int
@@ -22,6 +24,8 @@ class Token:
     logprobs: TokenLogprobs | None
     shown: int = 0
     thought: int = 0
+    forward: Forward | None = None
+    place: int = 0
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class Delta:
     text: str = ""
     reasoning: str = ""
     tokens: list[Token] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     finish_reason: str | None = None
     stop_reason: int | str | None = None
@@ -45,22 +50,29 @@ class Delta:
         self.text += later.text
         self.reasoning += later.reasoning
         self.tokens += later.tokens
+        self.forwards += later.forwards
         self.prompt_logprobs = self.prompt_logprobs or later.prompt_logprobs
         self.finish_reason, self.stop_reason = later.finish_reason, later.stop_reason
 
-    def split(self) -> list[Delta]:
-        """The same in order, one token each; the last one ends what this one ends."""
-        if len(self.tokens) < 2:
-            return [self]
-        parts: list[Delta] = []
+    def by_token(self) -> Iterator[tuple[Token, str, str]]:
+        """Each token with its part of text and reasoning; the last one's are all that is left."""
         shown = thought = 0
         for token in self.tokens:
             last = token is self.tokens[-1]
             text = self.text[shown : None if last else token.shown]
             reasoning = self.reasoning[thought : None if last else token.thought]
             shown, thought = token.shown, token.thought
+            yield token, text, reasoning
+
+    def split(self) -> list[Delta]:
+        """The same in order, one token each; the last one ends what this one ends."""
+        if len(self.tokens) < 2:
+            return [self]
+        parts: list[Delta] = []
+        for token, text, reasoning in self.by_token():
             token.shown, token.thought = len(text), len(reasoning)
             parts.append(Delta(self.index, text, reasoning, [token]))
+        parts[0].forwards = self.forwards
         parts[0].prompt_logprobs, parts[0].first = self.prompt_logprobs, self.first
         parts[-1].finish_reason, parts[-1].stop_reason = self.finish_reason, self.stop_reason
         return parts
@@ -114,15 +126,19 @@ class Transcript:
 
     def take(self, output: Output) -> Delta:
         """Add one output; nothing is added any more after a stop string was met."""
-        delta = Delta(self._index, prompt_logprobs=output.prompt_logprobs)
+        forwards = [] if self.stop_string is not None else output.forwards
+        delta = Delta(self._index, forwards=list(forwards), prompt_logprobs=output.prompt_logprobs)
         if self._silent:
             delta.finish_reason = "length" if output.finish_reason else None
             return delta
+        places = [(forward, place) for forward in output.forwards for place in range(forward.committed)]
         for position, token in enumerate(output.token_ids):
             if self.stop_string is not None:
                 break
             logprobs = output.logprobs[position] if output.logprobs else None
             delta.tokens.append(Token(token, self._length, logprobs))
+            if places:
+                delta.tokens[-1].forward, delta.tokens[-1].place = places[position]
             self.tokens += 1
             answering = self._reasoning is None or self._reasoning.phase is Phase.ANSWERING
             ends_here = output.stop_token_id is not None and position == len(output.token_ids) - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from bench.compare.run import CompareOptions, Result, compare
 from bench.compare.tasks.base import Task
 from bench.compare.tasks.gsm8k import Gsm8k
 from bench.compare.tasks.humaneval import HumanEval
+from models.catalogue import cache_folder
 
 
 def run_compare(
@@ -40,12 +40,7 @@ def make_task(word: str) -> Task:
     """`humaneval`, or `gsm8k=FILE`."""
     name, _, path = word.partition("=")
     if name == "humaneval" and not path:
-        return HumanEval(_cache())
+        return HumanEval(cache_folder() / "tasks")
     if name == "gsm8k" and path:
         return Gsm8k(Path(path))
     raise ValueError(f"--task {word!r} is not known; use humaneval or gsm8k=FILE.")
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "tidar" / "tasks"

@@ -34,9 +34,11 @@ class AutoPolicy(Policy):
     P_S is the probability that the realised acceptance length has its pre-draft group; if not, the next step is cold.
     """
 
-    def __init__(self, draft_lengths: list[int], cost: StepCost) -> None:
+    def __init__(self, draft_lengths: list[int], cost: StepCost, masks: bool = True) -> None:
+        """`masks`: drafts come from pre-draft groups; if not, they come from beside the forward and S stays empty."""
         self.draft_lengths = sorted({1, *draft_lengths})
         self.cost = cost
+        self.masks = masks
         self.survival = Survival(self.draft_lengths[-1])
         self.choice = AR
         self._rival = AR
@@ -83,7 +85,7 @@ class AutoPolicy(Policy):
         if k == 1:
             return sequences / self.cost(sequences, load)
         lengths = self.survival.lengths(k)
-        cold = max(0.0, 1 - sum(lengths[a - 1] for a in choice.groups))
+        cold = max(0.0, 1 - sum(lengths[a - 1] for a in choice.groups)) if self.masks else 0.0
         committed = sequences * (sum(a * p for a, p in enumerate(lengths, start=1)) + cold)
         if sequences == 1:
             return committed / (self.cost(choice.rows, load) + cold * self.cost(choice.cold_rows, load))
@@ -122,7 +124,8 @@ class AutoPolicy(Policy):
         candidates = [AR]
         for k in self.draft_lengths[1:]:
             lengths = self.survival.lengths(k)
-            drafts = [DraftChoice(k, likeliest(lengths, groups)) for groups in range(k + 1)]
+            most = k if self.masks else 0
+            drafts = [DraftChoice(k, likeliest(lengths, groups)) for groups in range(most + 1)]
             candidates += [c for c in drafts if load.sequences * c.rows <= row_budget]
         return candidates
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from engine.messages import Submit
 from engine.params import SamplingParams
 from engine.policy.cost import StepCost
+from engine.policy.stored import CostStore
 from engine.runner import Runner
 from engine.sequence import Sequence
 from engine.window import Window, WindowShape
@@ -24,8 +25,9 @@ MANY_SEQUENCES, LONG_CONTEXT = 8, 512
 Step = Callable[[int, int, int], float]
 
 
-def measure_step_cost(runner: Runner, max_rows: int, max_context: int) -> StepCost:
-    """A cost table from forwards with their logits; leaves the cache's pages as they were."""
+def measure_step_cost(runner: Runner, max_rows: int, max_context: int, store: CostStore | None = None) -> StepCost:
+    """A cost table from forwards with their logits, or the stored one if it still holds; leaves the cache's pages as
+    they were."""
 
     def step(sequences: int, rows: int, context: int) -> float:
         windows = [_window(rows, context, runner.attention.storage.page_size) for _ in range(sequences)]
@@ -34,7 +36,10 @@ def measure_step_cost(runner: Runner, max_rows: int, max_context: int) -> StepCo
         runner.logits(hidden, list(range(len(hidden)))).argmax(-1).tolist()
         return time.perf_counter() - started
 
-    return measure_steps(step, max_rows, max_context)
+    if store is None:
+        return measure_steps(step, max_rows, max_context)
+    step(1, 1, 0)
+    return store.load_or_measure(lambda: _least(step, 1, 1, 0), lambda: measure_steps(step, max_rows, max_context))
 
 
 def measure_steps(step: Step, max_rows: int, max_context: int) -> StepCost:

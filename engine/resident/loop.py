@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import NAN_MESSAGE
+from engine.messages import Forward
 from engine.policy.base import Policy
 from engine.resident.batch import ResidentBatch, reach
 from engine.resident.eligible import is_resident
@@ -150,7 +151,8 @@ class ResidentLoop:
     def _commit(self, window: Window, said: Said) -> int:
         sequence = window.sequence
         committed = sequence.append(said.tokens)
-        sequence.count_step(committed)
+        accepted = min(len(said.tokens) - 1, committed)
+        sequence.count_forward(Forward(committed, accepted, said.drafted, decodes=True))
         self._scheduler.commit(sequence, min(len(said.tokens), sequence.pending))
         sequence.drafts = said.drafts
         self._recorder.decode(window, committed)

@@ -87,6 +87,10 @@ class Strategy(ABC):
         """What the request, which may grow to `max_len` tokens, asks of this scheme that it cannot do."""
         return None
 
+    def settled(self, sequence: Sequence) -> int:
+        """How many of its first tokens may come out of the cache at once, since their K/V will not change any more."""
+        return len(sequence.tokens) - 1
+
     def shares_prefixes(self, page_size: int) -> bool:
         """Whether a full page's K/V follow from its tokens and those before it, so that another sequence may use it."""
         return True

@@ -47,9 +47,9 @@ class DraftVerify(Strategy):
         assert isinstance(shape, WindowShape)
         if not shape.groups:
             return window.tokens
-        assert self.mask_token_id is not None
-        last = self.mask_places - 1
-        group = [self.mask_token_id + min(place, last) for place in range(shape.group_length)]
+        # without a mask token no window is planned with masks; the probe of step costs has some, and any token will do
+        first, last = self.mask_token_id or 0, self.mask_places - 1
+        group = [first + min(place, last) for place in range(shape.group_length)]
         return window.tokens + group * len(shape.groups)
 
     def rows(self, window: Window) -> list[Row]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from engine.sequence import Sequence
 from engine.strategies.base import Resolution
 from engine.window import Window
+from models.decoder import Decoder
+
+if TYPE_CHECKING:
+    from engine.scheduler import Scheduler
 from models.decoder import Tap
 
 
@@ -22,6 +28,18 @@ class Decided:
     committed: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a drafter works beside: the model it drafts for, ready to run, and whoever hands out pages."""
+
+    model: Decoder
+    scheduler: Scheduler
+    dtype: torch.dtype
+    device: torch.device
+    triton: bool
+    threads: int
+
+
 class Drafter(ABC):
     """Proposes what may come next: n-grams of the text, a draft model, a head on the model's own hidden states.
 
@@ -32,11 +50,12 @@ class Drafter(ABC):
     tap: Tap | None = None
 
     @abstractmethod
-    def propose(self, decided: list[Decided], hidden: Tensor) -> None:
+    def propose(self, decided: list[Decided], hidden: Tensor, draft_length: int) -> None:
         """Give the sequences of these windows their drafts (`Sequence.drafts`, or `Sequence.state` for a tree).
 
-        `hidden` [rows, hidden_size] is what the forward gave, the window's rows from `Window.start` on. A sequence with
-        a `finish_reason` needs none.
+        `draft_length` is k: drafts beside d_0 are one fewer, and none are wanted where it is 1. `hidden` [rows,
+        hidden_size] is what the forward gave, the window's rows from `Window.start` on. A sequence with a
+        `finish_reason` needs none.
         """
 
     @abstractmethod

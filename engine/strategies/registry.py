@@ -12,31 +12,36 @@ from typing import TYPE_CHECKING
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
+    import torch
+
     from engine.config import EngineConfig
     from engine.strategies.base import Strategy
-    from engine.strategies.drafter import Drafter
+    from engine.strategies.drafter import Beside, Drafter
     from models.config import ModelConfig
-    from models.decoder import Decoder
 
 Make = Callable[["EngineConfig", "ModelConfig"], "Strategy"]
-MakeDrafter = Callable[["EngineConfig", "Decoder"], "Drafter"]
+MakeDrafter = Callable[["EngineConfig", "Beside"], "Drafter"]
+PageBytes = Callable[["EngineConfig", "ModelConfig", "torch.dtype"], int]
 
 
 @dataclass(frozen=True)
 class Scheme:
     """One way to decode. `make` builds its strategy from settings whose decoding and draft_length are resolved.
 
-    `drafter` builds what drafts for it beside the forward, if anything does; the decoder it is given is ready to run.
+    `drafter` builds what drafts for it beside the forward, if anything does; `page_bytes` is what that keeps per page.
     """
 
     make: Make
     drafter: MakeDrafter | None = None
+    page_bytes: PageBytes | None = None
     #: k where neither --draft-length nor the checkpoint says; 1 is a scheme that never drafts
     draft_length: int = 4
-    #: windows carry pre-draft groups, so that a policy may choose k and how many
+    #: a policy may choose k, and with mask rows how many pre-draft groups
     predrafts: bool = False
     #: the loop that runs one step ahead knows its windows
     resident: bool = False
+    #: settings of denoising that it heeds
+    heeds: frozenset[str] = frozenset()
 
 
 def _draft_verify(config: EngineConfig, model: ModelConfig) -> Strategy:
@@ -68,25 +73,102 @@ def _gate(config: EngineConfig, model: ModelConfig) -> int:
     return 0 if config.draft_lora is None else model.vocab_size
 
 
+def _block_diffusion(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.block_diffusion import BlockDiffusion
+    from engine.strategies.denoise_settings import block_model, unmasking
+
+    blocks = block_model(config, model, "causal" if _drafts_as(model) == ("tidar", 0) else "aligned")
+    return BlockDiffusion(blocks, unmasking(config, threshold=0.9), config.max_num_batched_tokens)
+
+
+def _d2f(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.d2f import D2F, Pipeline
+    from engine.strategies.denoise_settings import block_model
+
+    pipeline = Pipeline() if config.denoise_threshold is None else Pipeline(sure=config.denoise_threshold)
+    return D2F(block_model(config, model, "prompt"), pipeline, config.max_num_batched_tokens)
+
+
+def _llada(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.denoise_settings import full_model, unmasking
+    from engine.strategies.full_denoising import FullDenoising
+
+    rows, cache = config.max_num_batched_tokens, config.denoise_cache
+    return FullDenoising(full_model(model), unmasking(config), config.draft_length, rows, cache)
+
+
+def _dream(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.denoise_settings import full_model, scheduled_unmasking
+    from engine.strategies.full_denoising import FullDenoising
+
+    return FullDenoising(full_model(model), scheduled_unmasking(config), None, config.max_num_batched_tokens)
+
+
+def _verify(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.draft_verify import DraftVerify
+
+    return DraftVerify(None)
+
+
+def _ngram(config: EngineConfig, beside: Beside) -> Drafter:
+    from engine.drafters.build import make_ngram
+
+    return make_ngram(config, beside)
+
+
+def _draft_model(config: EngineConfig, beside: Beside) -> Drafter:
+    from engine.drafters.build import make_draft_model
+
+    return make_draft_model(config, beside)
+
+
+def _draft_model_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) -> int:
+    from engine.drafters.build import draft_model_page_bytes
+
+    return draft_model_page_bytes(config, model, dtype)
+
+
+def _eagle(config: EngineConfig, beside: Beside) -> Drafter:
+    from engine.drafters.build import make_eagle
+
+    return make_eagle(config, beside)
+
+
+def _eagle_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) -> int:
+    from engine.drafters.build import eagle_page_bytes
+
+    return eagle_page_bytes(config, model, dtype)
+
+
+THRESHOLD, STEPS, ORDER, CACHE = "denoise_threshold", "denoise_steps", "denoise_order", "denoise_cache"
+
 SCHEMES: dict[str, Scheme] = {
     "ar": Scheme(_draft_verify, draft_length=1, resident=True),
     "tidar": Scheme(_draft_verify, predrafts=True, resident=True),
     "sdlm": Scheme(_copies, predrafts=True),
     "linear": Scheme(_copies, predrafts=True),
     "idlm": Scheme(_stride),
+    "block-diffusion": Scheme(_block_diffusion, heeds=frozenset({THRESHOLD, STEPS, ORDER})),
+    "d2f": Scheme(_d2f, heeds=frozenset({THRESHOLD})),
+    "llada": Scheme(_llada, heeds=frozenset({THRESHOLD, STEPS, ORDER, CACHE})),
+    "dream": Scheme(_dream, heeds=frozenset({STEPS, ORDER})),
+    "ngram": Scheme(_verify, _ngram, predrafts=True),
+    "draft-model": Scheme(_verify, _draft_model, _draft_model_bytes, predrafts=True),
+    "eagle3": Scheme(_verify, _eagle, _eagle_bytes, predrafts=True),
 }
 
-#: by the `scheme` of a checkpoint's draft config ("" where it has none), what it can be decoded with; the first is auto
-CHECKPOINTS: dict[str, tuple[str, ...]] = {
-    "": ("ar",),
-    "tidar": ("tidar", "ar"),
-    "adapter": ("tidar", "ar"),
+#: by the scheme and the shift of a checkpoint's draft config, what it can be decoded with; the first is auto
+CHECKPOINTS: dict[tuple[str, int], tuple[str, ...]] = {
+    ("", 0): ("ar",),
+    ("tidar", 0): ("tidar", "ar", "block-diffusion"),
+    ("adapter", 0): ("tidar", "ar"),
     # Nemotron's quadratic self-speculation is TiDAR's window
-    "linear": ("linear", "tidar", "ar"),
-    "sdlm": ("sdlm", "ar"),
-    "idlm": ("idlm", "ar"),
-    "block": ("ar",),
-    "denoise": ("ar",),
+    ("linear", 0): ("linear", "tidar", "ar"),
+    ("sdlm", 1): ("sdlm", "ar"),
+    ("idlm", 1): ("idlm", "ar"),
+    ("block", 0): ("block-diffusion",),
+    ("denoise", 0): ("llada", "d2f"),
+    ("denoise", 1): ("dream", "d2f"),
 }
 
 #: values of --decoding
@@ -95,16 +177,30 @@ DECODINGS = ("auto", *SCHEMES)
 
 def choose_scheme(decoding: str, draft_length: int | None, model: ModelConfig) -> tuple[str, int]:
     """The name of the scheme to decode with and its k. Raises EngineError where the checkpoint cannot do it."""
-    kind = model.draft.scheme if model.draft else ""
+    kind = _drafts_as(model)
     possible = CHECKPOINTS[kind]
+    if "ar" in possible:
+        # whoever says one token at a time can check anybody's drafts
+        possible += tuple(name for name, scheme in SCHEMES.items() if scheme.drafter is not None)
     name = possible[0] if decoding == "auto" else decoding
     if name not in possible:
-        if not kind:
+        if model.draft is None:
             raise EngineError(
                 f"--decoding {name} needs a checkpoint whose config.json has a tidar section; use --decoding ar."
             )
-        raise EngineError(f"--decoding {name} does not fit this checkpoint ({kind}); use {' or '.join(possible)}.")
+        raise EngineError(f"--decoding {name} does not fit this checkpoint ({kind[0]}); use {' or '.join(possible)}.")
     if SCHEMES[name].draft_length == 1:
         return name, 1
     k = draft_length or (model.draft.draft_length if model.draft else SCHEMES[name].draft_length)
     return ("ar", 1) if k == 1 and SCHEMES[name].predrafts else (name, k)
+
+
+def check_heeded(config: EngineConfig) -> None:
+    """Raises EngineError for a setting that the scheme `config.decoding` does not heed."""
+    for name in (THRESHOLD, STEPS, ORDER, CACHE):
+        if getattr(config, name) not in (None, False) and name not in SCHEMES[config.decoding].heeds:
+            raise EngineError(f"--decoding {config.decoding} does not heed --{name.replace('_', '-')}; leave it out.")
+
+
+def _drafts_as(model: ModelConfig) -> tuple[str, int]:
+    return (model.draft.scheme, model.draft.shift) if model.draft else ("", 0)

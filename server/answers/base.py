@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from models.tokenizer import Tokenizer
@@ -43,6 +44,8 @@ class Answer(ABC, Generic[Asked]):
     async def chunks(self, pacing: Pacing) -> AsyncGenerator[bytes, None]:
         """The answer as a stream of JSON documents; the last one, if asked for, holds usage and metrics only."""
         options = self.request.stream_options
+        if self.shows_steps:
+            pacing = replace(pacing, smooth=False)
         continuous = options is not None and bool(options.continuous_usage_stats)
         final = options is not None and bool(options.include_usage)
         sent = 0
@@ -55,6 +58,12 @@ class Answer(ABC, Generic[Asked]):
                     yield chunk.to_json()
         if final or self.request.return_metrics:
             yield self.measure(self.closing(), usage=final).to_json()
+
+    @property
+    def shows_steps(self) -> bool:
+        """Whether chunks say which forwards brought their tokens; such a stream is not smoothed."""
+        options = self.request.stream_options
+        return options is not None and bool(options.include_steps)
 
     def measure(self, answer: Measured, usage: bool = True) -> Measured:
         """Add what the finished generation has cost."""

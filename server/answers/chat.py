@@ -17,7 +17,9 @@ from server.protocol.chat import (
     ChunkChoice,
     MessageDelta,
 )
+from server.protocol.steps import Step, StepInfo
 from server.protocol.usage import Measured
+from server.steps import steps_of
 from server.transcript import Delta, Token
 
 
@@ -26,12 +28,11 @@ class ChatAnswer(Answer[ChatRequest]):
 
     def __init__(self, request: ChatRequest, generation: Generation, tokenizer: Tokenizer, model: str) -> None:
         super().__init__(request, generation, tokenizer, model)
-        self._readers = [
-            message_reader(self.job, tokenizer, request.include_reasoning is not False)
-            for _ in range(self.job.sequences)
-        ]
-        #: tokens by choice that no chunk has carried yet
+        self._shows_reasoning = request.include_reasoning is not False
+        self._readers = [message_reader(self.job, tokenizer, self._shows_reasoning) for _ in range(self.job.sequences)]
+        #: tokens by choice that no chunk has carried yet, and the steps they came with
         self._waiting: dict[int, list[Token]] = {}
+        self._steps: dict[int, list[Step]] = {}
 
     async def whole(self) -> Measured:
         deltas = await collected(self.generation.deltas(), self.job.sequences)
@@ -55,11 +56,12 @@ class ChatAnswer(Answer[ChatRequest]):
         What belongs to tokens goes with their last part; tokens that show nothing yet wait for some that do.
         """
         tokens = self._waiting.pop(delta.index, []) + delta.tokens
+        steps = self._steps.pop(delta.index, []) + (steps_of(delta, self._shows_reasoning) if self.shows_steps else [])
         reader = self._readers[delta.index]
         parts = reader.take(delta)
         chunks = [self._opening(delta.index)] if delta.first else []
         if not parts and delta.finish_reason is None and reader.parses:
-            self._waiting[delta.index] = tokens
+            self._waiting[delta.index], self._steps[delta.index] = tokens, steps
             return [*chunks]
         for part in parts[:-1]:
             nothing = ChatLogprobs(content=[]) if self.request.logprobs else None
@@ -76,6 +78,8 @@ class ChatAnswer(Answer[ChatRequest]):
             choice.stop_reason = delta.stop_reason
         if self.request.return_token_ids:
             choice.token_ids = [token.id for token in tokens]
+        if self.shows_steps:
+            choice.tidar = StepInfo(steps=steps)
         return [*chunks, self._chunk([choice])]
 
     def _opening(self, index: int) -> ChatChunk:

@@ -6,7 +6,9 @@ from server.answers.base import Answer
 from server.logprobs import completion_logprobs, echoed_tokens, join_completion_logprobs, prompt_logprobs
 from server.pacing import collected
 from server.protocol.completions import CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse
+from server.protocol.steps import StepInfo
 from server.protocol.usage import Measured
+from server.steps import steps_of
 from server.transcript import Delta
 
 
@@ -44,6 +46,8 @@ class CompletionAnswer(Answer[CompletionRequest]):
             choice.stop_reason = delta.stop_reason
         if delta.prompt_logprobs is not None and self.request.prompt_logprobs is not None:
             choice.prompt_logprobs = prompt_logprobs(self.tokenizer, delta.prompt_logprobs)
+        if self.shows_steps:
+            choice.tidar = StepInfo(steps=steps_of(delta))
         if self.request.return_token_ids:
             choice.token_ids = [token.id for token in delta.tokens]
             if first:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from server.cli import answers, bench, generate, inspect, pull, serve, train
+from server.cli import answers, bench, chat, doctor, generate, inspect, pull, serve, train
 
 app = typer.Typer(
     name="tidar",
@@ -14,6 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
+app.command("doctor")(doctor.doctor)
 app.command("generate")(generate.generate)
 app.command("inspect")(inspect.inspect)
 app.command("pull")(pull.pull)

@@ -24,12 +24,28 @@ def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
     return check
 
 
+class DenoiseOrder(StrEnum):
+    """Which masks become tokens first."""
+
+    CONFIDENCE = "confidence"
+    MARGIN = "margin"
+    ENTROPY = "entropy"
+    LEFT_TO_RIGHT = "left-to-right"
+
+
 class AttentionName(StrEnum):
     """Which kernels attend."""
 
     AUTO = "auto"
     TORCH = "torch"
     TRITON = "triton"
+
+
+class LogFormatName(StrEnum):
+    """What log lines look like."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 Model = Annotated[
@@ -64,8 +80,47 @@ DraftLength = Annotated[
         "--draft-length", help="Tokens drafted per step, k; the model's own if left out.", rich_help_panel=ENGINE
     ),
 ]
+DraftModel = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-model",
+        help="What drafts under --decoding draft-model or eagle3: a folder, hub id or pulled name.",
+        rich_help_panel=ENGINE,
+    ),
+]
+SpeculativeConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--speculative-config",
+        help='vLLM\'s JSON for the same: {"method": "ngram" | "draft_model" | "eagle3", ...}.',
+        rich_help_panel=ENGINE,
+    ),
+]
 Predrafts = Annotated[
     str, typer.Option("--predrafts", help="Pre-draft groups per window: auto, full, none or N.", rich_help_panel=ENGINE)
+]
+DenoiseThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--denoise-threshold",
+        help="Probability above which a denoising forward turns masks into tokens.",
+        rich_help_panel=ENGINE,
+    ),
+]
+DenoiseSteps = Annotated[
+    int | None, typer.Option("--denoise-steps", help="Denoising forwards per block.", rich_help_panel=ENGINE)
+]
+DenoiseOrderFlag = Annotated[
+    DenoiseOrder | None,
+    typer.Option("--denoise-order", help="Which masks go first; the scheme's own if left out.", rich_help_panel=ENGINE),
+]
+DenoiseCache = Annotated[
+    bool,
+    typer.Option(
+        "--denoise-cache",
+        help="Compute what lies before a block once per block, with --decoding llada; an approximation.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 MaxModelLen = Annotated[
     int | None,

@@ -7,18 +7,15 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-import models
-from models.catalogue import CATALOGUE
 from models.errors import ModelError
 from models.sources import resolve, short_name
-
-DEFAULT_MODEL = "tidar-python-5m"
+from server.shipped import SHIPPED_MODEL, shipped_adapter, shipped_model
 
 
 def model_path(given: str | None, command: str) -> Path:
     """The folder or GGUF file asked for, or the shipped default's folder; where there is none the command ends."""
     if given is None:
-        return Path(models.__file__).parent / "shipped" / DEFAULT_MODEL
+        return shipped_model()
     return _resolved(given, command)
 
 
@@ -31,8 +28,8 @@ def adapter_path(model: str | None, given: str | None) -> str | None:
     """The adapter's folder: the one asked for, or the one shipped for a model of the catalogue; None for none."""
     if given is not None:
         return None if given == "none" else given
-    shipped = Path(models.__file__).parent / "shipped" / f"{model}-tidar-adapter"
-    return str(shipped) if model in CATALOGUE and shipped.is_dir() else None
+    shipped = shipped_adapter(model)
+    return None if shipped is None else str(shipped)
 
 
 def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:
@@ -40,7 +37,7 @@ def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:
     if served:
         return tuple(served)
     if given is None:
-        return (DEFAULT_MODEL,)
+        return (SHIPPED_MODEL,)
     return tuple(dict.fromkeys((short_name(given), given)))
 
 

@@ -11,6 +11,7 @@ from engine.config import EngineConfig
 from server.cli import flags
 from server.cli.keys import api_keys
 from server.cli.model import adapter_path, lora_path, model_names, model_path
+from server.cli.speculative import speculative_settings
 from server.reasoning.registry import REASONING_PARSERS
 from server.settings import ServerSettings
 from server.tools.registry import TOOL_PARSERS
@@ -18,6 +19,7 @@ from server.tools.registry import TOOL_PARSERS
 SECURITY = "Security"
 STREAMS = "Streams"
 CHAT = "Chat"
+LOGS = "Logs and traces"
 
 
 def serve(
@@ -30,7 +32,13 @@ def serve(
     decoding: flags.DecodingFlag = "auto",
     adapter: flags.Adapter = None,
     draft_length: flags.DraftLength = None,
+    draft_model: flags.DraftModel = None,
+    speculative_config: flags.SpeculativeConfig = None,
     predrafts: flags.Predrafts = "auto",
+    denoise_threshold: flags.DenoiseThreshold = None,
+    denoise_steps: flags.DenoiseSteps = None,
+    denoise_order: flags.DenoiseOrderFlag = None,
+    denoise_cache: flags.DenoiseCache = False,
     max_model_len: flags.MaxModelLen = None,
     max_num_seqs: flags.MaxNumSeqs = 64,
     max_num_batched_tokens: flags.MaxNumBatchedTokens = 1024,
@@ -53,7 +61,9 @@ def serve(
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
     ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="One key per line.", rich_help_panel=SECURITY)] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="One key per line.", envvar="TIDAR_API_KEY_FILE", rich_help_panel=SECURITY)
+    ] = None,
     ssl_keyfile: Annotated[str | None, typer.Option(help="TLS private key.", rich_help_panel=SECURITY)] = None,
     ssl_certfile: Annotated[str | None, typer.Option(help="TLS certificate.", rich_help_panel=SECURITY)] = None,
     allowed_origins: Annotated[
@@ -108,15 +118,38 @@ def serve(
             rich_help_panel=CHAT,
         ),
     ] = None,
-    access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
+    web: Annotated[bool, typer.Option("--web/--no-web", help="Show a page at / that chats and completes.")] = True,
+    access_log: Annotated[
+        bool | None,
+        typer.Option(
+            "--access-log/--no-access-log",
+            help="Log a line per finished request; on by itself with --log-format json.",
+            rich_help_panel=LOGS,
+        ),
+    ] = None,
+    log_format: Annotated[
+        flags.LogFormatName,
+        typer.Option(help="Log lines for people or for machines.", envvar="TIDAR_LOG_FORMAT", rich_help_panel=LOGS),
+    ] = flags.LogFormatName.TEXT,
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Send traces to this OpenTelemetry collector, such as http://localhost:4318.",
+            envvar="TIDAR_OTLP_ENDPOINT",
+            rich_help_panel=LOGS,
+        ),
+    ] = None,
 ) -> None:
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
         model=str(model_path(model, "serve")),
         adapter=adapter_path(model, adapter),
-        decoding=decoding,
-        draft_length=draft_length,
+        **speculative_settings(speculative_config, draft_model, decoding, draft_length),
         predrafts=predrafts,
+        denoise_threshold=denoise_threshold,
+        denoise_steps=denoise_steps,
+        denoise_order=denoise_order.value if denoise_order else None,
+        denoise_cache=denoise_cache,
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
@@ -135,6 +168,7 @@ def serve(
         max_waiting=max_waiting,
         async_scheduling=async_scheduling,
         enforce_eager=enforce_eager,
+        log_format=log_format.value,
     )
     settings = ServerSettings(
         model_names=model_names(model, served_model_name),
@@ -153,10 +187,13 @@ def serve(
         max_stored_responses=max_stored_responses,
         shutdown_timeout=shutdown_timeout,
         trust_request_chat_template=trust_request_chat_template,
-        access_log=access_log,
+        access_log=log_format is flags.LogFormatName.JSON if access_log is None else access_log,
+        log_format=log_format.value,
+        otlp_endpoint=otlp_endpoint,
         tool_call_parser=tool_call_parser,
         auto_tool_choice=enable_auto_tool_choice,
         reasoning_parser=reasoning_parser,
+        web=web,
     )
     from server.run import run_server
 

@@ -16,10 +16,11 @@ OPEN_PATHS = ("/health", "/health/ready")
 
 
 class ApiKeys:
-    """Lets a request pass if it names one of the keys as its bearer token; /health is open to all."""
+    """Lets a request pass if it names one of the keys as its bearer token; /health and `also_open` are open to all."""
 
-    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Iterable[str], also_open: Iterable[str] = ()) -> None:
         self._app = app
+        self._open_paths = frozenset((*OPEN_PATHS, *also_open))
         self._digests = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,10 +35,9 @@ class ApiKeys:
         )
         await error_response(refusal)(scope, receive, send)
 
-    @staticmethod
-    def _open(scope: Scope) -> bool:
+    def _open(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        return path.removeprefix(scope.get("root_path", "")) in OPEN_PATHS
+        return path.removeprefix(scope.get("root_path", "")) in self._open_paths
 
     def _known(self, authorization: str) -> bool:
         """Compares with every key, in a time that says nothing of how near a guess was."""

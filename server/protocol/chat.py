@@ -11,6 +11,7 @@ from server.errors import bad_request
 from server.protocol.completions import PromptLogprob
 from server.protocol.fields import RequestPart, ResponseModel, one_of
 from server.protocol.sampling import SamplingRequest
+from server.protocol.steps import StepInfo
 from server.protocol.tools import NamedTool, PastCall, Tool, ToolCall, ToolCallDelta
 from server.protocol.usage import RequestMetrics, Usage
 
@@ -163,6 +164,7 @@ class ChunkChoice(ResponseModel):
     finish_reason: str | None
     stop_reason: int | str | None = None
     token_ids: list[int] | None = None
+    tidar: StepInfo | None = None
 
 
 class ChatChunk(ResponseModel):

@@ -10,6 +10,7 @@ from engine.params import SamplingParams
 from server.errors import bad_request
 from server.protocol.fields import ResponseModel, one_of
 from server.protocol.sampling import SamplingRequest
+from server.protocol.steps import StepInfo
 from server.protocol.usage import RequestMetrics, Usage
 
 #: OpenAI's default when max_tokens is left out
@@ -84,6 +85,7 @@ class CompletionChoice(ResponseModel):
     prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
+    tidar: StepInfo | None = None
 
 
 class CompletionResponse(ResponseModel):

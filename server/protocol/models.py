@@ -11,6 +11,16 @@ from server.protocol.fields import RequestModel, ResponseModel
 from server.protocol.tools import Tool
 
 
+class Abilities(ResponseModel):
+    """How a model decodes and talks: `chat` if it has a chat template, `preferred` what it is best asked for."""
+
+    decoding: str
+    draft_length: int
+    predrafts: str
+    chat: bool
+    preferred: Literal["chat", "completion"]
+
+
 class ModelCard(ResponseModel):
     """One served model; `root` is the folder or name its weights came from."""
 
@@ -20,6 +30,7 @@ class ModelCard(ResponseModel):
     owned_by: str
     root: str
     max_model_len: int
+    tidar: Abilities
 
 
 class ModelList(ResponseModel):

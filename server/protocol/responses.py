@@ -161,6 +161,8 @@ class ResponsesRequest(SamplingRequest):
         options = self.stream_options
         if options is not None and (options.include_usage or options.continuous_usage_stats):
             raise bad_request("A response's last event always has its usage; leave it out.", "stream_options")
+        if options is not None and options.include_steps:
+            raise bad_request("Steps are not part of a response; ask /v1/chat/completions.", "stream_options")
         if self.background and not self.stored:
             raise bad_request("A background response can only be fetched if it is stored.", "store")
         if self.top_logprobs and not self.wants_logprobs:

@@ -39,6 +39,7 @@ class StreamOptions(RequestPart):
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
     include_obfuscation: bool | None = None
+    include_steps: bool | None = None
 
 
 class SamplingRequest(RequestModel):

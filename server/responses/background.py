@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from server.responses.answer import ResponseAnswer
@@ -14,11 +14,13 @@ from server.settings import Pacing
 class Run:
     """Makes the response in a task of its own and keeps its events, so that clients may come, leave and return."""
 
-    def __init__(self, answer: ResponseAnswer, pacing: Pacing) -> None:
+    def __init__(self, answer: ResponseAnswer, pacing: Pacing, ended: Callable[[], None]) -> None:
+        """`ended` is called when nothing more comes of it."""
         self.answer = answer
         self._events: list[bytes] = []
         self._news = asyncio.Event()
         self._task = asyncio.create_task(self._work(pacing))
+        self._task.add_done_callback(lambda _: ended())
 
     @property
     def size(self) -> int:

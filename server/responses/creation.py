@@ -6,6 +6,7 @@ import time
 import uuid
 
 from server.errors import bad_request
+from server.exchange import Exchange
 from server.jobs import chat_job
 from server.protocol.chat import Message
 from server.protocol.response_objects import Response
@@ -17,7 +18,7 @@ from server.responses.store import ResponseStore, Stored
 from server.serving import Serving
 
 
-async def create(body: ResponsesRequest, serving: Serving) -> tuple[ResponseAnswer, Stored]:
+async def create(body: ResponsesRequest, serving: Serving, exchange: Exchange) -> tuple[ResponseAnswer, Stored]:
     """The answer, let in but not begun, and how it is to be stored. Raises ApiError where it cannot be made."""
     body.refuse_unsupported()
     body.check_writable()
@@ -32,7 +33,7 @@ async def create(body: ResponsesRequest, serving: Serving) -> tuple[ResponseAnsw
         chat = chat_request(body, instructions + context)
         job = await chat_job(chat, name, serving.tokenizer, serving.engine.ready, serving.grammars, serving.formats)
     response = _response(body, name, model, body.stored and store.limit > 0)
-    answer = ResponseAnswer(body, serving.generate(job), serving.tokenizer, response)
+    answer = ResponseAnswer(body, serving.generate(job, exchange), serving.tokenizer, response)
     return answer, Stored(response, input_items(body.input), context)
 
 

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from server.answers.base import Answer, Asked
 from server.disconnect import ClientGoneError, while_connected
 from server.errors import ApiError
+from server.exchange import CLIENT_CLOSED, note_error
 from server.serving import Serving, ignored_fields
 from server.streaming import EventStream
 
@@ -36,5 +37,6 @@ async def respond(answer: Answer[Asked], request: Request, serving: Serving) -> 
     try:
         body = await while_connected(request.receive, answer.whole())
     except ClientGoneError:
+        note_error(request.scope, CLIENT_CLOSED)
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     return Response(body.to_json(), media_type="application/json", headers=headers)

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from server.answers.chat import ChatAnswer
 from server.errors import bad_request
+from server.exchange import Exchange
 from server.jobs import chat_job
 from server.protocol.chat import ChatRequest, ChatResponse
 from server.routes.bodies import JSON_BODY, respond
@@ -23,7 +24,7 @@ async def create_chat_completion(body: ChatRequest, request: Request) -> Respons
     check_template(body.chat_template, serving)
     name = f"chatcmpl-{request_id(body, request)}"
     job = await chat_job(body, name, serving.tokenizer, serving.engine.ready, serving.grammars, serving.formats)
-    answer = ChatAnswer(body, serving.generate(job), serving.tokenizer, model)
+    answer = ChatAnswer(body, serving.generate(job, Exchange.of(request)), serving.tokenizer, model)
     return await respond(answer, request, serving)
 
 

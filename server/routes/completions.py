@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from server.answers.completions import CompletionAnswer
+from server.exchange import Exchange
 from server.jobs import completion_job
 from server.protocol.completions import CompletionRequest, CompletionResponse
 from server.routes.bodies import JSON_BODY, respond
@@ -21,5 +22,5 @@ async def create_completion(body: CompletionRequest, request: Request) -> Respon
     model = serving.check_model(body.model)
     name = f"cmpl-{request_id(body, request)}"
     job = await completion_job(body, name, serving.tokenizer, serving.engine.ready, serving.grammars)
-    answer = CompletionAnswer(body, serving.generate(job), serving.tokenizer, model)
+    answer = CompletionAnswer(body, serving.generate(job, Exchange.of(request)), serving.tokenizer, model)
     return await respond(answer, request, serving)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import APIRouter, Request
 
-from server.protocol.models import ModelCard, ModelList, Version
+from server.protocol.models import Abilities, ModelCard, ModelList, Version
 from server.serving import Serving
 from server.settings import VERSION
+from server.shipped import shipped_model
 
 router = APIRouter(tags=["models"])
 
@@ -39,4 +42,19 @@ def _card(serving: Serving, name: str) -> ModelCard:
         owned_by="tidar",
         root=serving.engine.config.model,
         max_model_len=serving.engine.ready.max_model_len,
+        tidar=_abilities(serving),
+    )
+
+
+def _abilities(serving: Serving) -> Abilities:
+    """The shipped model has learnt code and hardly any talk, so it is best asked to go on from some."""
+    ready = serving.engine.ready
+    chats = serving.tokenizer.has_chat_template
+    shipped = Path(serving.engine.config.model).resolve() == shipped_model()
+    return Abilities(
+        decoding=ready.decoding,
+        draft_length=ready.draft_length,
+        predrafts=ready.predrafts,
+        chat=chats,
+        preferred="chat" if chats and not shipped else "completion",
     )

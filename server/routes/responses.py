@@ -9,6 +9,7 @@ from fastapi.responses import Response as HttpResponse
 
 from server.disconnect import ClientGoneError, while_connected
 from server.errors import bad_request
+from server.exchange import CLIENT_CLOSED, Exchange, note_error
 from server.protocol.response_objects import Deleted, InputItems, Response
 from server.protocol.responses import ResponsesRequest
 from server.responses.background import Run
@@ -24,11 +25,13 @@ router = APIRouter(tags=["responses"])
 async def create_response(body: ResponsesRequest, request: Request) -> HttpResponse:
     """Answer a conversation; with `stream` as typed events, with `background` while the client goes its way."""
     serving = Serving.of(request)
-    answer, stored = await create(body, serving)
+    exchange = Exchange.of(request)
+    answer, stored = await create(body, serving, exchange)
     headers, settings = ignored_fields(body), serving.settings
     if body.background:
         answer.finished = lambda: serving.responses.grown(stored)
-        stored.run = Run(answer, settings.pacing)
+        exchange.deferred = True
+        stored.run = Run(answer, settings.pacing, exchange.finish)
         serving.responses.add(stored)
         if body.stream:
             return EventStream(stored.run.follow(-1), settings.keep_alive, headers, framed=True)
@@ -40,6 +43,7 @@ async def create_response(body: ResponsesRequest, request: Request) -> HttpRespo
     try:
         return _json(await while_connected(request.receive, answer.whole()), headers)
     except ClientGoneError:
+        note_error(request.scope, CLIENT_CLOSED)
         return HttpResponse(status_code=CLIENT_CLOSED_REQUEST)
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import models
 from models.tokenizer import Tokenizer
 from models.training.adapter.answers import read_answers
 from server.cli import app
 from server.cli.answers import choose
 from server.cli.model import adapter_path
+from server.shipped import shipped_adapter
 
 QUESTIONS = ["hello", "what now", "and then", "say more", "stop"]
 
@@ -61,7 +61,9 @@ def test_a_file_of_something_else_is_refused(served_model: Path, tmp_path: Path)
 
 
 def test_a_name_means_its_shipped_adapter_unless_another_is_named() -> None:
-    shipped = Path(models.__file__).parent / "shipped" / "smollm2-tidar-adapter"
+    shipped = shipped_adapter("smollm2")
+    assert shipped is not None
+    assert (shipped / "adapter.json").is_file()
     assert adapter_path("smollm2", None) == str(shipped)
     assert adapter_path("smollm2", "none") is None
     assert adapter_path("smollm2", "mine") == "mine"

@@ -135,7 +135,8 @@ def test_bench_measures_and_writes_json(served_model: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["generate"], ["bench", "latency"], ["bench", "throughput"], ["train"]]
+    "command",
+    [[], ["serve"], ["chat"], ["doctor"], ["generate"], ["bench", "latency"], ["bench", "throughput"], ["train"]],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     done = tidar(*command, "--help")

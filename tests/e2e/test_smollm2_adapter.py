@@ -12,7 +12,7 @@ from models.catalogue import pulled_file
 from tests.server.live import ROOT, LiveServer
 
 ADAPTER = ROOT / "models" / "shipped" / "smollm2-tidar-adapter"
-TOKENS = 32
+TOKENS = 24
 QUESTIONS = [
     "What is the capital of France?",
     "Why is the sky blue?",
@@ -52,10 +52,10 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_twenty_chats_are_the_base_models(smollm2: Path) -> None:
     plain, alone = answers(smollm2, "--decoding", "ar")
-    drafted, together = answers(smollm2, "--adapter", str(ADAPTER), "--predrafts", "full")
+    drafted, together = answers(smollm2, "--adapter", str(ADAPTER), "--predrafts", "2")
     assert drafted == plain
     assert alone == 1.0
-    assert together > 1.1
+    assert together > 1.05
 
 
 def answers(model: Path, *flags: str) -> tuple[list[str], float]:

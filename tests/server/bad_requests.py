@@ -169,6 +169,7 @@ RETURNS = [
     completion("stream_options", stream_options={"include_usage": True}),
     completion("stream_options", stream=True, stream_options=5),
     completion("stream_options.include_usage", stream=True, stream_options={"include_usage": 2}),
+    completion("stream_options.include_steps", stream=True, stream_options={"include_steps": 1}),
     completion("stream_options.surprise", stream=True, stream_options={"surprise": True}),
     completion("suffix", suffix="return"),
     completion("suffix", suffix=5),

@@ -53,6 +53,7 @@ RESPONSE_REQUESTS = [
     response("conversation", conversation="conv_1"),
     response("prompt_logprobs", prompt_logprobs=1),
     response("stream_options", stream=True, stream_options={"include_usage": True}),
+    response("stream_options", stream=True, stream_options={"include_steps": True}),
     response("stream_options", stream_options={"include_obfuscation": False}),
     response("truncation", truncation="most"),
     response("text.format.type", text={"format": {"type": "xml"}}),

@@ -87,7 +87,20 @@ def test_a_body_that_is_not_declared_as_json_is_a_415(server: LiveServer, kind: 
     error_of(answer, 415)
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/completions/", "/v2/models", "/%00", "/..%2f"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1",
+        "/web",
+        "/web/nothing.js",
+        "/web/../app.py",
+        "/v1/nothing",
+        "/v1/completions/",
+        "/v2/models",
+        "/%00",
+        "/..%2f",
+    ],
+)
 def test_an_unknown_path_is_a_404(server: LiveServer, path: str) -> None:
     error_of(server.client.get(path), 404)
 

@@ -48,6 +48,24 @@ NAMES = [
     "tidar:steps_total",
     "tidar:step_seconds_total",
     'tidar:forwards_total{kind="decode"}',
+    "tidar:request_prompt_tokens_count",
+    "tidar:request_generation_tokens_count",
+    "tidar:request_params_max_tokens_count",
+    "tidar:request_params_n_count",
+    "tidar:request_prefill_time_seconds_count",
+    "tidar:request_decode_time_seconds_count",
+    "tidar:request_inference_time_seconds_count",
+    "tidar:request_time_per_output_token_seconds_count",
+    'tidar:request_tokens_per_forward_bucket{le="2.0"}',
+    'tidar:request_acceptance_rate_bucket{le="1.0"}',
+    'tidar:request_errors_total{kind="engine_error"}',
+    'tidar:step_time_seconds_bucket{kind="decode",le="0.001"}',
+    "tidar:iteration_tokens_total_count",
+    "tidar:forward_rows_total",
+    'tidar:steps_by_choice_total{draft_length="4",predrafts="4"}',
+    "vllm:diffusion_num_denoising_steps_total",
+    "vllm:diffusion_num_canvas_positions_total",
+    "vllm:diffusion_num_committed_tokens_total",
     "vllm:spec_decode_num_drafts_total",
     "vllm:spec_decode_num_draft_tokens_total",
     "vllm:spec_decode_num_accepted_tokens_total",
@@ -98,6 +116,51 @@ def test_counters_move_by_what_a_request_took(busy: LiveServer) -> None:
     assert moved("tidar:time_to_first_token_seconds_count") == 1
     assert moved("tidar:inter_token_latency_seconds_count") == 19
     assert moved("tidar:e2e_request_latency_seconds_count") == 1
+
+
+def test_steps_are_counted_once_in_every_way_of_counting(busy: LiveServer) -> None:
+    samples = busy.metrics()
+
+    def total(name: str) -> float:
+        return sum(value for sample, value in samples.items() if sample.partition("{")[0] == name)
+
+    steps = samples["tidar:steps_total"]
+    assert total("tidar:step_time_seconds_count") == total("tidar:forwards_total") == steps
+    assert samples["tidar:iteration_tokens_total_count"] == steps
+    assert total("tidar:steps_by_choice_total") == steps
+    assert total("tidar:step_time_seconds_sum") == pytest.approx(samples["tidar:step_seconds_total"])
+    assert samples["tidar:forward_rows_total"] >= samples["tidar:draft_tokens_total"] + steps
+
+
+def test_tokens_per_forward_and_acceptance_are_known_per_request(busy: LiveServer) -> None:
+    before = busy.metrics()
+    fields = {"prompt": "x", "temperature": 100, "seed": 5, "max_tokens": 40, "ignore_eos": True}
+    figures = busy.complete(**fields, return_metrics=True)["metrics"]
+    after = busy.metrics()
+
+    def moved(name: str) -> float:
+        return after[f"tidar:request_{name}"] - before[f"tidar:request_{name}"]
+
+    assert moved("tokens_per_forward_count") == moved("acceptance_rate_count") == 1
+    assert moved("tokens_per_forward_sum") == pytest.approx(figures["tokens_per_forward"])
+    assert 0 < moved("acceptance_rate_sum") <= 1
+    assert moved("generation_tokens_sum") == moved("params_max_tokens_sum") == 40
+    phases = [moved(f"{phase}_time_seconds_sum") for phase in ("prefill", "decode", "inference")]
+    assert phases[0] + phases[1] == pytest.approx(phases[2])
+
+
+def test_failures_are_counted_by_kind_and_answers_by_route(busy: LiveServer) -> None:
+    before = busy.metrics()
+    kinds = {"invalid_request_error": ("/v1/completions", {"prompt": "x", "n": 0}), "not_found_error": ("/nowhere", {})}
+    for path, body in kinds.values():
+        assert busy.post(path, body).status_code in (400, 404)
+    after = busy.metrics()
+    for kind in kinds:
+        name = f'tidar:request_errors_total{{kind="{kind}"}}'
+        assert after[name] - before.get(name, 0) == 1
+    name = 'tidar:http_requests_total{handler="/v1/completions",method="POST",status="400"}'
+    assert after[name] - before.get(name, 0) == 1
+    assert 'tidar:http_requests_total{handler="other",method="POST",status="404"}' in after
 
 
 def test_histogram_buckets_are_cumulative(busy: LiveServer) -> None:

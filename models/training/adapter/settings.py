@@ -40,4 +40,4 @@ class AdapterTraining:
     held_out_answers: int = 12
     checkpoint_seconds: float = 120.0
     log_every: int = 10
-    evaluate_seconds: float = 600.0
+    evaluate_seconds: float = 1200.0
