@@ -97,6 +97,11 @@ class EngineChild:
         with contextlib.suppress(zmq.Again):
             self._commands.send(self._encoder.encode(command), zmq.NOBLOCK)
 
+    def kill(self) -> None:
+        """End the process at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def close(self) -> None:
         """End the process, gently first, and remove what it used. May be called again."""
         try:

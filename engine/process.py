@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: the longest an idle engine sleeps before it looks whether its parent still lives, in milliseconds
 IDLE_MILLISECONDS = 500
 STATS_SECONDS = 0.25
+#: how often an idle engine says that it is there
+BEAT_SECONDS = 1.0
 #: the longest the last event may take to leave, in milliseconds
 LINGER_MILLISECONDS = 2000
 
@@ -106,12 +108,11 @@ def _serve(engine: Engine, wire: Wire) -> None:
             _obey(engine, command, wire)
         if os.getppid() != parent:
             return
-        if not engine.has_work:
-            continue
-        if outputs := engine.step():
+        worked = engine.has_work
+        if worked and (outputs := engine.step()):
             wire.send(Outputs(outputs))
         now = time.monotonic()
-        if now - published >= STATS_SECONDS or not engine.has_work:
+        if now - published >= (STATS_SECONDS if worked else BEAT_SECONDS) or (worked and not engine.has_work):
             wire.send(engine.stats())
             published = now
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from models.config import ModelConfig
 from models.decoder import Decoder
@@ -108,11 +110,27 @@ def _check_tied(names: Names, weights: Weights) -> None:
         )
 
 
+class _Unfilled(TorchFunctionMode):
+    """Makes parameters without torch's meta operators in Python: they import its compiler and sympy, which takes longer
+    than all the rest of an engine's start."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.init.normal_:
+            return kwargs["tensor"]
+        if func is torch.empty_like:
+            return torch.empty(args[0].shape, dtype=args[0].dtype, **kwargs)
+        return func(*args, **kwargs)
+
+
 def _allocate(config: ModelConfig, dtype: torch.dtype, device: torch.device | str) -> Decoder:
     """A decoder with uninitialised parameters and exact rotary tables, shaped on meta so nothing is filled twice."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         decoder = Decoder(config)
-    decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)
+    with _Unfilled():
+        decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)
     decoder.build_tables()
     return decoder.eval()
 

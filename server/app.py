@@ -14,6 +14,7 @@ from server.errors import install_error_handlers
 from server.exchange import Exchange
 from server.middleware.auth import ApiKeys
 from server.middleware.body_limit import BodyLimit
+from server.middleware.door import Door
 from server.middleware.exchanges import Exchanges
 from server.middleware.request_id import RequestId
 from server.protocol.errors import FAILURES
@@ -42,6 +43,7 @@ def create_app(
         app.include_router(web.web_router())
     install_error_handlers(app)
     # The last one added is the first to see a request.
+    app.add_middleware(Door, gate=app.state.serving.gate)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys, also_open=web.page_files() if settings.web else ())

@@ -44,7 +44,7 @@ class Probe:
             prompt_token_ids=[0],
             params=SamplingParams(temperature=0.0, max_tokens=1),
             priority=PRIORITY,
-            arrival_time=time.time(),
+            arrival_time=time.monotonic(),
         )
         async with aclosing(self._engine.generate(submit)) as outputs:
             async for output in outputs:

@@ -39,7 +39,7 @@ class Serving:
     def __post_init__(self) -> None:
         self.formats = Formats.of(self.settings, self.tokenizer)
         self.metrics = ServerMetrics()
-        self.gate = Gate(self.engine)
+        self.gate = Gate(self.engine, self.metrics, self.settings.max_queue_seconds)
         self.grammars = GrammarDoor(self.engine.config, self.engine.ready)
         self.probe = Probe(self.engine)
         self.responses = ResponseStore(self.settings.max_stored_responses)
@@ -69,8 +69,8 @@ class Serving:
         return name
 
     def generate(self, job: Job, exchange: Exchange) -> Generation:
-        """Let the job in and make it ready to run. Raises ApiError where it has to wait or go elsewhere."""
-        self.gate.admit(job.sequences)
+        """Make a job that has its places ready to run. Raises a 503 where it has to go elsewhere by now."""
+        self.gate.check_open()
         exchange.generation = Generation(job, self.engine, self.tokenizer, self.metrics)
         return exchange.generation
 

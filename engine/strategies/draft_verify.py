@@ -44,8 +44,7 @@ class DraftVerify(Strategy):
 
     def fill(self, window: Window) -> list[int]:
         shape = window.shape
-        assert isinstance(shape, WindowShape)
-        if not shape.groups:
+        if not isinstance(shape, WindowShape) or not shape.groups:
             return window.tokens
         # without a mask token no window is planned with masks; the probe of step costs has some, and any token will do
         first, last = self.mask_token_id or 0, self.mask_places - 1

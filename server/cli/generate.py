@@ -33,6 +33,7 @@ def generate(
     dtype: flags.Dtype = "auto",
     lora: flags.Lora = None,
     draft_lora: flags.DraftLora = None,
+    quantization: flags.QuantizationFlag = flags.QuantizationName.NONE,
     device: flags.Device = "auto",
     threads: flags.Threads = None,
 ) -> None:
@@ -55,6 +56,7 @@ def generate(
             dtype=dtype,
             lora=lora_path(lora, "generate"),
             draft_lora=draft_lora,
+            quantization=quantization.value,
             device=device,
             threads=threads,
         )
