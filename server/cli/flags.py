@@ -219,6 +219,18 @@ AsyncScheduling = Annotated[
 EnforceEager = Annotated[
     bool, typer.Option("--enforce-eager", help="Run a GPU's decode steps without CUDA graphs.", rich_help_panel=ENGINE)
 ]
+DataParallelSize = Annotated[
+    int,
+    typer.Option(
+        "--data-parallel-size", help="Engines behind the API, each with the whole model.", min=1, rich_help_panel=ENGINE
+    ),
+]
+TensorParallelSize = Annotated[
+    int,
+    typer.Option(
+        "--tensor-parallel-size", help="Processes or GPUs that share one model.", min=1, rich_help_panel=ENGINE
+    ),
+]
 EngineTimeout = Annotated[
     float,
     typer.Option(

@@ -37,7 +37,8 @@ def inspect(
     from engine.config import EngineConfig
     from engine.errors import EngineError
     from engine.footprint import footprint
-    from engine.setup import context_length, serving_dtype
+    from engine.rank import serving_dtype
+    from engine.setup import context_length
     from models.errors import ModelError
     from models.inspection import inspect_checkpoint
 

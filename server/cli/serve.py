@@ -61,6 +61,8 @@ def serve(
     engine_timeout: flags.EngineTimeout = 60.0,
     async_scheduling: flags.AsyncScheduling = None,
     enforce_eager: flags.EnforceEager = False,
+    data_parallel_size: flags.DataParallelSize = 1,
+    tensor_parallel_size: flags.TensorParallelSize = 1,
     api_key: Annotated[
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
@@ -187,6 +189,8 @@ def serve(
         engine_timeout=engine_timeout,
         async_scheduling=async_scheduling,
         enforce_eager=enforce_eager,
+        data_parallel_size=data_parallel_size,
+        tensor_parallel_size=tensor_parallel_size,
         log_format=log_format.value,
     )
     settings = ServerSettings(
