@@ -10,6 +10,7 @@ from engine.errors import EngineError
 from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
+Quantization = Literal["none", "int8", "int4"]
 AttentionName = Literal["auto", "torch", "triton"]
 DenoiseOrder = Literal["confidence", "margin", "entropy", "left-to-right"]
 
@@ -32,12 +33,15 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
     `lora` is a PEFT folder, merged into the weights as they are loaded.
+    `quantization` keeps the linear layers' weights in 8 or 4 bits (models/quantization.py).
     """
 
     model: str
     decoding: str = "auto"
     draft_length: int | None = None
     draft_model: str | None = None
+    draft_width: int = 1
+    draft_nodes: int | None = None
     prompt_lookup_max: int = 4
     prompt_lookup_min: int = 2
     predrafts: str = "auto"
@@ -55,6 +59,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: bool = True
     dtype: str = "auto"
     lora: str | None = None
+    quantization: Quantization = "none"
     device: str = "auto"
     attention_backend: AttentionName = "auto"
     seed: int = 0
@@ -75,6 +80,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--engine-timeout must be 0 or at least {LEAST_TIMEOUT:g}, not {self.engine_timeout:g}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if not 1 <= self.draft_width <= 16 or not 1 <= (self.draft_nodes or 1) <= 256:
+            raise EngineError("--draft-width must lie between 1 and 16, and --draft-nodes between 1 and 256.")
+        if self.draft_width > 1 and self.decoding != "eagle3":
+            raise EngineError("--draft-width is for trees of drafts, which --decoding eagle3 makes; leave it out.")
         if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:
             raise EngineError("The lengths of n-grams to look up must lie between 1 and 16, the first the lower.")
         if self.decoding not in DECODINGS:
@@ -92,5 +101,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError("Synthetic acceptance must lie in [0, 1] and needs --async-scheduling.")
         if self.attention_backend not in ("auto", "torch", "triton"):
             raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
+        if self.quantization not in ("none", "int8", "int4"):
+            raise EngineError(f"--quantization must be none, int8 or int4, not {self.quantization!r}.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():
             raise EngineError(f"--predrafts must be auto, full, none or a number, not {self.predrafts!r}.")

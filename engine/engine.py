@@ -191,7 +191,7 @@ class Engine:
         flat = [window.start + row for window in windows for row in window.targets]
         logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
         broken = _broken(logits)
-        if strategy.never is not None:
+        if rows and strategy.never is not None:
             logits = _without(logits, strategy.never)
         tokens = self.sampler.sample(logits, rows) if rows else []
         confidence = confidences(logits, tokens, strategy.confidence) if rows and strategy.confidence else []
@@ -216,6 +216,8 @@ class Engine:
 
     def _commit(self, window: Window, resolution: Resolution) -> Decided:
         sequence = window.sequence
+        if resolution.path is not None:
+            self.runner.keep(window, resolution.path)
         committed = sequence.append(resolution.committed)
         if committed or (window.decodes and sequence.finish_reason is None):
             sequence.count_forward(_forward(window, resolution, committed))

@@ -51,6 +51,25 @@ class Runner:
         logits = self.model.logits(picked)
         return logits if logits.dtype == torch.float64 else logits.float()
 
+    @torch.inference_mode()
+    def keep(self, window: Window, rows: list[int]) -> None:
+        """Give these rows of the window, in order, the places after its prefix: move the K/V of those not there yet.
+
+        Pages for as many tokens as the window has clean rows are reserved; `rows` are no more.
+        """
+        storage, sequence = self.attention.storage, window.sequence
+        moved = [(place, row) for place, row in enumerate(rows) if place != row]
+        if not moved:
+            return
+        assert len(rows) <= window.shape.clean
+        assert all(row >= window.shape.clean for _, row in moved)
+        positions = [sequence.prefix_len + place for place, _ in moved]
+        pages = sequence.pages
+        size = storage.page_size
+        slots = [pages[position // size] * size + position % size for position in positions]
+        sources = [storage.scratch_start + window.start + row for _, row in moved]
+        storage.move(sources, slots)
+
     def _lay_out(self, windows: list[Window]) -> Batch:
         token_ids = [self.strategy.fill(window) for window in windows]
         return lay_out(windows, token_ids, self.attention.storage, self.model.config.max_position_embeddings)

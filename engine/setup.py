@@ -35,6 +35,7 @@ from models.catalogue import cache_folder
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
 from models.inference import prepare_for_inference
+from models.quantization import quantize_weights, weight_bytes
 
 DTYPES = {
     "float32": torch.float32,
@@ -80,7 +81,8 @@ def build(config: EngineConfig) -> Parts:
         torch.set_num_threads(threads)
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         model = load_decoder(folder, dtype, device, lora=Path(config.lora) if config.lora else None)
-    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    quantize_weights(model, config.quantization)
+    size = weight_bytes(model)
     with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
         storage, num_pages = _storage(config, model_config, dtype, device, asked)
     config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
@@ -105,7 +107,7 @@ def build(config: EngineConfig) -> Parts:
         device=str(device),
         num_pages=num_pages,
         page_size=config.page_size,
-        weight_bytes=weight_bytes,
+        weight_bytes=size,
         kv_cache_bytes=storage.num_bytes,
         forward_bytes=forward_bytes(config, model_config, dtype),
         load_seconds=0.0,

@@ -41,7 +41,7 @@ class DraftVerify(Strategy):
         return (tuple(pending - 1 + j for j in sorted(useful)), k) if useful else ((), 0)
 
     def fill(self, window: Window) -> list[int]:
-        masks = window.shape.rows - window.shape.clean
+        masks = window.shape.rows - len(window.tokens)
         if not masks:
             return window.tokens
         # without a mask token no window is planned with masks; the probe of step costs has some, and any token will do

@@ -24,6 +24,14 @@ def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
     return check
 
 
+class QuantizationName(StrEnum):
+    """How linear layers keep their weights."""
+
+    NONE = "none"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
 class DenoiseOrder(StrEnum):
     """Which masks become tokens first."""
 
@@ -156,6 +164,10 @@ PrefixCaching = Annotated[
 ]
 Dtype = Annotated[
     str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
+]
+QuantizationFlag = Annotated[
+    QuantizationName,
+    typer.Option("--quantization", help="Bits of the linear layers' weights.", rich_help_panel=ENGINE),
 ]
 Lora = Annotated[
     str | None,
