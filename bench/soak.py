@@ -124,8 +124,8 @@ async def _watched(server: Served, run: Soak, began: float) -> AsyncIterator[Non
                     run.memory[name].append((now, size))
                 while run.killed is not None and run.back is None:
                     await asyncio.sleep(0.05)
-                    # for a moment the dead one may still count as alive
-                    if run.victim not in server.engine_pids() and await _status(client) == 200:
+                    # the server may not have noticed yet, and call itself healthy; then there is no other engine
+                    if set(server.engine_pids()) - {run.victim} and await _status(client) == 200:
                         run.back = time.monotonic() - began
                 await asyncio.sleep(SAMPLE_SECONDS)
 
