@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from engine.child import EngineChild
 from engine.config import EngineConfig
@@ -41,9 +41,10 @@ class EngineClient:
     _child: EngineChild
     _keeper: asyncio.Task[None]
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, environment: Mapping[str, str] | None = None) -> None:
         """Only `start` makes a client that can be used."""
         self.config = config
+        self._environment = environment
         self.stats = EngineStats()
         self.healthy = False
         self.restarts = 0
@@ -53,10 +54,13 @@ class EngineClient:
         self._answers: dict[str, asyncio.Queue[Output]] = {}
 
     @classmethod
-    async def start(cls, config: EngineConfig) -> EngineClient:
-        """Spawn the process and wait until it has loaded. Raises EngineError with the engine's own sentence."""
+    async def start(cls, config: EngineConfig, environment: Mapping[str, str] | None = None) -> EngineClient:
+        """Spawn the process, with `environment` beside this one's, and wait until it has loaded.
+
+        Raises EngineError with the engine's own sentence.
+        """
         config.check()
-        client = cls(config)
+        client = cls(config, environment)
         await client._load()
         client._keeper = asyncio.create_task(client._keep())
         return client
@@ -69,6 +73,10 @@ class EngineClient:
     def in_flight(self) -> int:
         """Sequences submitted and not finished."""
         return len(self._answers)
+
+    def holds(self, request_id: str) -> bool:
+        """Whether this sequence is in flight here."""
+        return request_id in self._answers
 
     @property
     def waiting(self) -> int:
@@ -121,7 +129,7 @@ class EngineClient:
         await self._child.close()
 
     async def _load(self) -> None:
-        child = await EngineChild.spawn(self.config, self._take)
+        child = await EngineChild.spawn(self.config, self._take, self._environment)
         try:
             self.ready = await child.ready()
         except BaseException:

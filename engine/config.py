@@ -25,6 +25,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
+    `data_parallel_size` engines, each with all the other settings, stand behind one API; each has its model split over
+    `tensor_parallel_size` processes.
     An engine process that says nothing for `engine_timeout` seconds (0: however long) is replaced.
     `denoise_threshold`, `denoise_steps` and `denoise_order` say which masks become tokens in a forward, where several
     of them denoise a block of draft_length masks; None is the scheme's own. `denoise_cache` lets the forwards of one
@@ -69,11 +71,14 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
+    data_parallel_size: int = 1
+    tensor_parallel_size: int = 1
     log_format: LogFormat = "text"
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""
-        for name in ("max_num_seqs", "max_num_batched_tokens", "page_size"):
+        at_least_one = ("max_num_seqs", "max_num_batched_tokens", "page_size")
+        for name in (*at_least_one, "data_parallel_size", "tensor_parallel_size"):
             if getattr(self, name) < 1:
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         if self.engine_timeout and self.engine_timeout < LEAST_TIMEOUT:
@@ -103,5 +108,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
         if self.quantization not in ("none", "int8", "int4"):
             raise EngineError(f"--quantization must be none, int8 or int4, not {self.quantization!r}.")
+        if self.tensor_parallel_size > 1 and self.async_scheduling:
+            raise EngineError("--async-scheduling does not go with --tensor-parallel-size; leave one of them out.")
+        if self.tensor_parallel_size > 1 and self.quantization != "none":
+            raise EngineError("--quantization does not go with --tensor-parallel-size; leave one of them out.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():
             raise EngineError(f"--predrafts must be auto, full, none or a number, not {self.predrafts!r}.")

@@ -136,6 +136,15 @@ class Engine:
         totals.prefix_cache_hits = self.scheduler.prefix_hits
         return totals
 
+    def check_whole(self) -> None:
+        """Raises EngineError where a process of a split model has died."""
+        if self._parts.followers is not None:
+            self._parts.followers.check()
+
+    def close(self) -> None:
+        """End the other processes of a split model; the engine can do nothing more."""
+        self._parts.close()
+
     def check_idle(self) -> None:
         """Assert that an idle engine holds nothing: every page free, the page books balanced."""
         self.scheduler.pool.check()

@@ -18,7 +18,7 @@ import msgspec
 import zmq
 
 from engine.config import EngineConfig
-from engine.errors import EngineError, RequestError
+from engine.errors import RequestError, sentence
 from engine.logs import configure_logging
 from engine.messages import Abort, Command, Event, Failed, Output, Outputs, Shutdown, Submit
 
@@ -86,15 +86,17 @@ def run_engine(config: EngineConfig, wire: Wire) -> int:
 
         engine = Engine(config)
     except Exception as error:
-        wire.send(Failed(_sentence(error)))
+        wire.send(Failed(sentence(error)))
         return 1
     wire.send(engine.ready())
     try:
         _serve(engine, wire)
     except Exception as error:
         logger.exception("The engine stopped.")
-        wire.send(Failed(_sentence(error)))
+        wire.send(Failed(sentence(error)))
         return 1
+    finally:
+        engine.close()
     return 0
 
 
@@ -108,6 +110,7 @@ def _serve(engine: Engine, wire: Wire) -> None:
             _obey(engine, command, wire)
         if os.getppid() != parent:
             return
+        engine.check_whole()
         worked = engine.has_work
         if worked and (outputs := engine.step()):
             wire.send(Outputs(outputs))
@@ -132,15 +135,6 @@ def _obey(engine: Engine, command: Submit | Abort, wire: Wire) -> None:
             error_param=error.param or "prompt",
         )
         wire.send(Outputs([refusal]))
-
-
-def _sentence(error: Exception) -> str:
-    """What to tell the operator: an EngineError or ModelError speaks for itself, anything else is named."""
-    from models.errors import ModelError
-
-    if isinstance(error, (EngineError, ModelError)):
-        return str(error)
-    return f"The engine failed with {type(error).__name__}: {error}"
 
 
 def main(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engine.attention.base import AttentionBackend
 from engine.batch import Batch, lay_out
+from engine.parallel.followers import Followers
 from engine.strategies.base import Strategy
 from engine.threads import Threads
 from engine.window import Window
@@ -23,18 +24,23 @@ class Runner:
         strategy: Strategy,
         threads: Threads,
         tap: Tap | None = None,
+        followers: Followers | None = None,
     ) -> None:
-        """`tap` is shown every layer's output in every forward."""
+        """`tap` is shown every layer's output in every forward; `followers` have the other parts of a split model and
+        run every forward too."""
         self.model = model
         self.attention = attention
         self.strategy = strategy
         self.threads = threads
         self.tap = tap
+        self.followers = followers
 
     @torch.inference_mode()
     def forward(self, windows: list[Window]) -> Tensor:
         """Hidden states [rows, hidden_size] of all windows; each window's `start` says which rows are its own."""
         batch = self._lay_out(windows)
+        if self.followers is not None:
+            self.followers.announce(batch)
         attention = self.attention.prepare(batch)
         hidden: Tensor = self.threads.run(
             len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention, self.tap)

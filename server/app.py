@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from models.tokenizer import Tokenizer
 from server.access_log import AccessLog
 from server.errors import install_error_handlers
@@ -25,7 +25,7 @@ from server.tracing import Tracing
 
 
 def create_app(
-    settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer, tracing: Tracing | None = None
+    settings: ServerSettings, engine: EngineFleet, tokenizer: Tokenizer, tracing: Tracing | None = None
 ) -> FastAPI:
     """The HTTP application over a loaded engine; `app.state.serving` is what its routes share."""
     app = FastAPI(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from server.errors import ApiError, bad_request, unavailable
 from server.metrics import ServerMetrics
 from server.turnover import Turnover
@@ -24,10 +24,9 @@ class Gate:
     longer than `max_queue_seconds` (0: however long). What is refused has cost neither tokenising nor a grammar.
     """
 
-    def __init__(self, engine: EngineClient, metrics: ServerMetrics, max_queue_seconds: float = 0.0) -> None:
+    def __init__(self, engine: EngineFleet, metrics: ServerMetrics, max_queue_seconds: float = 0.0) -> None:
         self._engine = engine
         self._metrics = metrics
-        self._places = engine.config.max_num_seqs + engine.config.max_waiting
         self._max_queue_seconds = max_queue_seconds
         self._turnover = Turnover()
         self._preparing = 0
@@ -43,14 +42,15 @@ class Gate:
     def check(self, sequences: int = 1) -> None:
         """Raises a 503 or 429 that says when to come again, or a 400 for more sequences than could ever be held."""
         self.check_open()
-        if sequences > self._places:
+        if sequences > self._engine.most_places:
             raise bad_request(
-                f"The request asks for {sequences} sequences at once, but the server holds {self._places}.", "n"
+                f"The request asks for {sequences} sequences at once, but the server holds {self._engine.most_places}.",
+                "n",
             )
         inside = self._engine.in_flight + self._preparing
-        seconds = self._expected_wait()
-        if inside + sequences > self._places:
-            room = self._turnover.seconds_for(inside + sequences - self._places)
+        seconds, places = self._expected_wait(), self._engine.places
+        if inside + sequences > places:
+            room = self._turnover.seconds_for(inside + sequences - places)
             raise _full(f"The queue is full with {inside} sequences; send the request again soon.", room)
         if 0 < self._max_queue_seconds < seconds:
             raise _full(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from engine.messages import Submit
 from engine.params import SamplingParams
 from models.detokenizer import IncrementalDetokenizer
@@ -86,7 +86,7 @@ class Generation:
     `failure` is the kind of error that ended it, if one did.
     """
 
-    def __init__(self, job: Job, engine: EngineClient, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
+    def __init__(self, job: Job, engine: EngineFleet, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
         self.job = job
         self.failure: str | None = None
         self._engine = engine

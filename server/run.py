@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import asdict
 from rich.console import Console
 
-from engine.client import EngineClient
 from engine.config import EngineConfig
 from engine.errors import EngineError
+from engine.fleet import EngineFleet
 from engine.logs import FIELDS, configure_logging
 from engine.messages import Ready
 from models.errors import ModelError
@@ -89,9 +89,9 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
             traces.close()
 
 
-async def _load(config: EngineConfig) -> tuple[EngineClient, Tokenizer]:
+async def _load(config: EngineConfig) -> tuple[EngineFleet, Tokenizer]:
     """The engine process, the tokenizer and the web framework, all at the same time."""
-    starting = asyncio.ensure_future(EngineClient.start(config))
+    starting = asyncio.ensure_future(EngineFleet.start(config))
     try:
         tokenizer = await asyncio.to_thread(_tokenizer, config.model)
         await asyncio.to_thread(importlib.import_module, "server.app")
@@ -117,7 +117,7 @@ def _tracing(settings: ServerSettings) -> Tracing | None:
     return tracing(settings.otlp_endpoint, settings.model_names[0])
 
 
-def _app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer, traces: Tracing | None) -> FastAPI:
+def _app(settings: ServerSettings, engine: EngineFleet, tokenizer: Tokenizer, traces: Tracing | None) -> FastAPI:
     from server.app import create_app
 
     return create_app(settings, engine, tokenizer, traces)

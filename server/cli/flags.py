@@ -88,6 +88,18 @@ DraftModel = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+DraftWidth = Annotated[
+    int,
+    typer.Option(
+        "--draft-width",
+        help="Nodes of an EAGLE-3 tree to look behind at each depth; 1 is a chain.",
+        rich_help_panel=ENGINE,
+    ),
+]
+DraftNodes = Annotated[
+    int | None,
+    typer.Option("--draft-nodes", help="Drafts of a tree per step; width times k if left out.", rich_help_panel=ENGINE),
+]
 SpeculativeConfig = Annotated[
     str | None,
     typer.Option(
@@ -190,6 +202,18 @@ AsyncScheduling = Annotated[
 ]
 EnforceEager = Annotated[
     bool, typer.Option("--enforce-eager", help="Run a GPU's decode steps without CUDA graphs.", rich_help_panel=ENGINE)
+]
+DataParallelSize = Annotated[
+    int,
+    typer.Option(
+        "--data-parallel-size", help="Engines behind the API, each with the whole model.", min=1, rich_help_panel=ENGINE
+    ),
+]
+TensorParallelSize = Annotated[
+    int,
+    typer.Option(
+        "--tensor-parallel-size", help="Processes or GPUs that share one model.", min=1, rich_help_panel=ENGINE
+    ),
 ]
 EngineTimeout = Annotated[
     float,

@@ -32,6 +32,8 @@ def serve(
     decoding: flags.DecodingFlag = "auto",
     draft_length: flags.DraftLength = None,
     draft_model: flags.DraftModel = None,
+    draft_width: flags.DraftWidth = 1,
+    draft_nodes: flags.DraftNodes = None,
     speculative_config: flags.SpeculativeConfig = None,
     predrafts: flags.Predrafts = "auto",
     denoise_threshold: flags.DenoiseThreshold = None,
@@ -57,6 +59,8 @@ def serve(
     engine_timeout: flags.EngineTimeout = 60.0,
     async_scheduling: flags.AsyncScheduling = None,
     enforce_eager: flags.EnforceEager = False,
+    data_parallel_size: flags.DataParallelSize = 1,
+    tensor_parallel_size: flags.TensorParallelSize = 1,
     api_key: Annotated[
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
@@ -155,6 +159,8 @@ def serve(
     config = EngineConfig(
         model=str(model_path(model, "serve")),
         **speculative_settings(speculative_config, draft_model, decoding, draft_length),
+        draft_width=draft_width,
+        draft_nodes=draft_nodes,
         predrafts=predrafts,
         denoise_threshold=denoise_threshold,
         denoise_steps=denoise_steps,
@@ -179,6 +185,8 @@ def serve(
         engine_timeout=engine_timeout,
         async_scheduling=async_scheduling,
         enforce_eager=enforce_eager,
+        data_parallel_size=data_parallel_size,
+        tensor_parallel_size=tensor_parallel_size,
         log_format=log_format.value,
     )
     settings = ServerSettings(
