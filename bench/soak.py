@@ -37,6 +37,8 @@ GROWTH = 0.03
 #: the share of the requests after which the engine is killed, if it is to be
 KILL_AT = 0.1
 SAMPLE_SECONDS = 1.0
+#: nobody is sent away for the length of the queue; what is kept is so little that it is full after the warm-up
+FLAGS = ("--max-queue-seconds", "0", "--max-stored-responses", "50", "--kv-cache-memory-bytes", str(48 * 2**20))
 EXAMPLES = 10
 
 
@@ -49,6 +51,7 @@ class Soak:
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     seconds: float = 0.0
     killed: float | None = None
+    victim: int = 0
     back: float | None = None
     left_over: dict[str, float] = field(default_factory=dict)
 
@@ -87,7 +90,8 @@ async def soak(server: Served, requests: int, seconds: float, concurrency: int, 
                     return
                 if kill and number == int(requests * KILL_AT):
                     run.killed = time.monotonic() - began
-                    os.kill(server.engine_pids()[0], signal.SIGKILL)
+                    run.victim = server.engine_pids()[0]
+                    os.kill(run.victim, signal.SIGKILL)
                 outcome = await ask(client, mixed(chance, context))
                 run.outcomes.append(outcome)
                 run.ends.append(time.monotonic() - began)
@@ -120,7 +124,8 @@ async def _watched(server: Served, run: Soak, began: float) -> AsyncIterator[Non
                     run.memory[name].append((now, size))
                 while run.killed is not None and run.back is None:
                     await asyncio.sleep(0.05)
-                    if await _status(client) == 200 and time.monotonic() - began - run.killed > 0.3:
+                    # the server may not have noticed yet, and call itself healthy; then there is no other engine
+                    if set(server.engine_pids()) - {run.victim} and await _status(client) == 200:
                         run.back = time.monotonic() - began
                 await asyncio.sleep(SAMPLE_SECONDS)
 
@@ -212,7 +217,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None, help="write the report here too")
     given = parser.parse_args(arguments)
-    with served(*([given.model] if given.model else []), "--max-stored-responses", "50") as server:
+    with served(*([given.model] if given.model else []), *FLAGS) as server:
         run = asyncio.run(soak(server, given.requests, given.seconds, given.concurrency, not given.no_kill, given.seed))
     said = json.dumps(report(run), indent=1)
     print(said)

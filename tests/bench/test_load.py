@@ -37,7 +37,7 @@ def test_a_small_soak_with_an_engine_killed_leaves_nothing_behind(served_model: 
     assert len(run.outcomes) == REQUESTS
     assert run.wrong() == []
     assert not any(run.left_over.values())
-    assert found["recovery_seconds"] > 0
+    assert found["recovery_seconds"] > 0.5, "no engine starts so fast"
     assert found["time_to_first_token"]["p99"] > 0
     assert found["memory"]["api"] is None or found["memory"]["api"]["mean_mib"] > 10
 
