@@ -10,6 +10,7 @@ from engine.errors import EngineError
 from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
+Quantization = Literal["none", "int8", "int4"]
 AttentionName = Literal["auto", "torch", "triton"]
 DenoiseOrder = Literal["confidence", "margin", "entropy", "left-to-right"]
 
@@ -34,6 +35,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
     `lora` is a PEFT folder, merged into the weights as they are loaded.
+    `quantization` keeps the linear layers' weights in 8 or 4 bits (models/quantization.py).
     """
 
     model: str
@@ -59,6 +61,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: bool = True
     dtype: str = "auto"
     lora: str | None = None
+    quantization: Quantization = "none"
     device: str = "auto"
     attention_backend: AttentionName = "auto"
     seed: int = 0
@@ -105,5 +108,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
         if self.tensor_parallel_size > 1 and self.async_scheduling:
             raise EngineError("--async-scheduling does not go with --tensor-parallel-size; leave one of them out.")
+        if self.quantization not in ("none", "int8", "int4"):
+            raise EngineError(f"--quantization must be none, int8 or int4, not {self.quantization!r}.")
+        if self.tensor_parallel_size > 1 and self.quantization != "none":
+            raise EngineError("--quantization does not go with --tensor-parallel-size; leave one of them out.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():
             raise EngineError(f"--predrafts must be auto, full, none or a number, not {self.predrafts!r}.")

@@ -21,6 +21,7 @@ from models.config import ModelConfig
 from models.decoder import Decoder
 from models.inference import prepare_for_inference
 from models.joining import join_layers
+from models.quantization import quantize_weights, weight_bytes
 from models.share import Share
 
 DTYPES = {
@@ -113,10 +114,11 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         lora = Path(config.lora) if config.lora else None
         model = load_decoder(folder, dtype, device, lora, share)
-    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    quantize_weights(model, config.quantization)
+    size = weight_bytes(model)
     triton = uses_triton(config.attention_backend, device, dtype)
     prepare_for_inference(model, triton)
-    return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, triton, weight_bytes)
+    return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, triton, size)
 
 
 def _device(config: EngineConfig, share: Share) -> torch.device:

@@ -44,6 +44,10 @@ def make_draft_model(config: EngineConfig, beside: Beside) -> DraftModel:
 
 
 def make_eagle(config: EngineConfig, beside: Beside) -> EagleDrafter:
+    if config.draft_width > 1 and beside.triton:
+        raise EngineError(
+            "--draft-width above 1 makes trees, which Triton attention cannot see; use --attention-backend torch."
+        )
     head = load_eagle(_folder(config), beside.model)
     opened = config.max_num_seqs * config.draft_width * (config.draft_length or 1)
     attention, sampler = _attention(config, beside, head.config.layer, opened), _sampler(beside)

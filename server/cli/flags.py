@@ -24,6 +24,14 @@ def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
     return check
 
 
+class QuantizationName(StrEnum):
+    """How linear layers keep their weights."""
+
+    NONE = "none"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
 class DenoiseOrder(StrEnum):
     """Which masks become tokens first."""
 
@@ -79,6 +87,18 @@ DraftModel = Annotated[
         help="What drafts under --decoding draft-model or eagle3: a folder, hub id or pulled name.",
         rich_help_panel=ENGINE,
     ),
+]
+DraftWidth = Annotated[
+    int,
+    typer.Option(
+        "--draft-width",
+        help="Nodes of an EAGLE-3 tree to look behind at each depth; 1 is a chain.",
+        rich_help_panel=ENGINE,
+    ),
+]
+DraftNodes = Annotated[
+    int | None,
+    typer.Option("--draft-nodes", help="Drafts of a tree per step; width times k if left out.", rich_help_panel=ENGINE),
 ]
 SpeculativeConfig = Annotated[
     str | None,
@@ -156,6 +176,10 @@ PrefixCaching = Annotated[
 ]
 Dtype = Annotated[
     str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
+]
+QuantizationFlag = Annotated[
+    QuantizationName,
+    typer.Option("--quantization", help="Bits of the linear layers' weights.", rich_help_panel=ENGINE),
 ]
 Lora = Annotated[
     str | None,
