@@ -21,6 +21,7 @@ LEAST_TIMEOUT = 2.0
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine process is started with; lengths in tokens.
 
+    `adapter` is the folder of a TiDAR adapter, which gives an AR model drafts.
     `predrafts` is how many pre-draft groups a window carries: "auto", "full", "none" or a number.
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
@@ -34,11 +35,13 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
-    `lora` is a PEFT folder, merged into the weights as they are loaded.
+    `lora` is a PEFT folder, merged into the weights as they are loaded; `draft_lora` is one that acts on drafting rows
+    alone, so that it changes drafts and no token.
     `quantization` keeps the linear layers' weights in 8 or 4 bits (models/quantization.py).
     """
 
     model: str
+    adapter: str | None = None
     decoding: str = "auto"
     draft_length: int | None = None
     draft_model: str | None = None
@@ -61,6 +64,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: bool = True
     dtype: str = "auto"
     lora: str | None = None
+    draft_lora: str | None = None
     quantization: Quantization = "none"
     device: str = "auto"
     attention_backend: AttentionName = "auto"
@@ -85,6 +89,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"--engine-timeout must be 0 or at least {LEAST_TIMEOUT:g}, not {self.engine_timeout:g}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if self.tensor_parallel_size > 1 and (self.adapter is not None or self.draft_lora is not None):
+            raise EngineError("--adapter and --draft-lora do not work with --tensor-parallel-size yet; leave one out.")
+        if self.adapter is not None and self.draft_lora is not None:
+            raise EngineError("--adapter and --draft-lora are two ways to draft; leave one of them out.")
         if not 1 <= self.draft_width <= 16 or not 1 <= (self.draft_nodes or 1) <= 256:
             raise EngineError("--draft-width must lie between 1 and 16, and --draft-nodes between 1 and 256.")
         if self.draft_width > 1 and self.decoding != "eagle3":

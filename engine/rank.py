@@ -16,6 +16,9 @@ from engine.errors import EngineError
 from engine.memory import explained, kv_cache_budget, limiting_flag
 from engine.parallel.group import Group
 from engine.strategies.registry import SCHEMES
+from models.adapter.config import AdapterConfig
+from models.adapter.gated import read_products
+from models.adapter.storage import read_tensors
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
 from models.decoder import Decoder
@@ -106,7 +109,7 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
     """
     folder = Path(config.model)
     whole = ModelConfig.from_folder(folder)
-    device, dtype = _device(config, share), _dtype(config, whole)
+    device, dtype = _device(config, share), serving_dtype(config, whole)
     threads = 1
     if device.type == "cpu":
         threads = max(1, (config.threads or len(os.sched_getaffinity(0))) // share.size)
@@ -114,10 +117,15 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         lora = Path(config.lora) if config.lora else None
         model = load_decoder(folder, dtype, device, lora, share)
+        tensors = products = None
+        if config.adapter is not None and config.decoding == "tidar":
+            tensors = read_tensors(AdapterConfig.read(Path(config.adapter)), model)
+        if config.draft_lora is not None:
+            products = read_products(Path(config.draft_lora), model)
     quantize_weights(model, config.quantization)
     size = weight_bytes(model)
     triton = uses_triton(config.attention_backend, device, dtype)
-    prepare_for_inference(model, triton)
+    prepare_for_inference(model, triton, tensors, products)
     return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, triton, size)
 
 
@@ -142,7 +150,7 @@ def _device(config: EngineConfig, share: Share) -> torch.device:
     return torch.device("cuda", share.rank)
 
 
-def _dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
+def serving_dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
     """ "auto" is the checkpoint's own on a GPU and float32 on a CPU, where half precision is slow or inexact."""
     name = config.dtype
     if name == "auto":

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from engine.adapter import with_adapter, with_draft_lora
 from engine.cache.pages import PagePool
 from engine.config import EngineConfig
 from engine.errors import EngineError
@@ -65,10 +66,11 @@ def build(config: EngineConfig) -> Parts:
     started = time.perf_counter()
     config.check()
     model_config = ModelConfig.from_folder(Path(config.model))
-    config = _resolve_drafting(config, model_config)
+    config, model_config, _ = with_adapter(config, model_config)
+    config = with_draft_lora(_resolve_drafting(config, model_config), model_config)
     strategy = SCHEMES[config.decoding].make(config, model_config)
     asked = config.max_model_len is not None or config.num_pages is not None
-    context = _context(config, model_config)
+    context = context_length(config, model_config)
     config = msgspec.structs.replace(config, max_model_len=context)
     loaded, followers = _load(config, model_config)
     try:
@@ -171,7 +173,8 @@ def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
     return config
 
 
-def _context(config: EngineConfig, model: ModelConfig) -> int:
+def context_length(config: EngineConfig, model: ModelConfig) -> int:
+    """Tokens of one context: what the flag asks for, at most the model's own. Raises EngineError."""
     longest = model.max_position_embeddings
     if config.max_model_len is None:
         return longest

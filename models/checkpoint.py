@@ -46,7 +46,7 @@ def load_decoder(
     """
     config = ModelConfig.from_folder(path)
     with open_weights(path, config) as weights:
-        plan = _plan(config, weights)
+        plan = plan_tensors(config, weights)
         products = {} if lora is None else read_lora(lora, plan)
         decoder = _allocate(share.config(config), dtype, device)
         parameters = dict(decoder.named_parameters())
@@ -87,8 +87,8 @@ def save_decoder(
     os.replace(partial, folder / "config.json")
 
 
-def _plan(config: ModelConfig, weights: Weights) -> list[Place]:
-    """Every tensor's place, with its declared shape checked against the config."""
+def plan_tensors(config: ModelConfig, weights: Weights) -> list[Place]:
+    """Every tensor's place, with its declared shape checked against the config; reads headers only."""
     plan = []
     for place in places(config):
         shape = weights.shape(place.name)

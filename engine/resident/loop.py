@@ -150,9 +150,11 @@ class ResidentLoop:
 
     def _commit(self, window: Window, said: Said) -> int:
         sequence = window.sequence
+        # drafts past the end, which the plain loop would not have carried, are none
+        drafted = min(said.drafted, sequence.remaining - 1)
         committed = sequence.append(said.tokens)
         accepted = min(len(said.tokens) - 1, committed)
-        sequence.count_forward(Forward(committed, accepted, said.drafted, decodes=True))
+        sequence.count_forward(Forward(committed, accepted, drafted, decodes=True))
         self._scheduler.commit(sequence, min(len(said.tokens), sequence.pending))
         sequence.drafts = said.drafts
         self._recorder.decode(window, committed)

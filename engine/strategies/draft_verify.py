@@ -14,8 +14,11 @@ class DraftVerify(Strategy):
     The drafts are compared with the tokens sampled from the AR rows, so what is committed is what the AR model says.
     """
 
-    def __init__(self, mask_token_id: int | None) -> None:
+    def __init__(self, mask_token_id: int | None, mask_places: int = 1) -> None:
+        """With `mask_places` n, the first n masks of a group have ids of their own, from `mask_token_id` on, and
+        those behind them have the last of these."""
         self.mask_token_id = mask_token_id
+        self.mask_places = mask_places
 
     def plan(self, sequence: Sequence, choice: DraftChoice, row_budget: int) -> Window:
         pending, remaining = sequence.pending, sequence.remaining
@@ -32,20 +35,21 @@ class DraftVerify(Strategy):
     def _groups(
         self, pending: int, drafted: int, choice: DraftChoice, remaining: int, room: int
     ) -> tuple[tuple[int, ...], int]:
-        """Groups worth their rows: those whose outcome leaves at least two tokens to generate, as many as fit."""
+        """How many clean rows each group sees, as many groups as fit, and their length."""
         k = choice.draft_length
-        if self.mask_token_id is None or k == 1 or room < k:
+        if self.mask_token_id is None or k == 1:
             return (), 0
-        outcomes = choice.groups if drafted else (1,)
-        useful = [j for j in outcomes if j <= drafted + 1 and remaining - j >= 2][: room // k]
+        useful = useful_outcomes(choice, drafted, remaining)[: room // k]
         return (tuple(pending - 1 + j for j in sorted(useful)), k) if useful else ((), 0)
 
     def fill(self, window: Window) -> list[int]:
-        masks = window.shape.rows - len(window.tokens)
-        if not masks:
+        shape = window.shape
+        if not isinstance(shape, WindowShape) or not shape.groups:
             return window.tokens
         # without a mask token no window is planned with masks; the probe of step costs has some, and any token will do
-        return window.tokens + [self.mask_token_id or 0] * masks
+        first, last = self.mask_token_id or 0, self.mask_places - 1
+        group = [first + min(place, last) for place in range(shape.group_length)]
+        return window.tokens + group * len(shape.groups)
 
     def rows(self, window: Window) -> list[Row]:
         sequence = window.sequence
@@ -59,13 +63,24 @@ class DraftVerify(Strategy):
     def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
         if not window.targets:
             return Resolution([], window.shape.clean)
-        first = window.targets[0]
-        drafts = window.tokens[first + 1 :]
-        accepted = 1
-        while accepted <= len(drafts) and drafts[accepted - 1] == sampled[accepted - 1]:
-            accepted += 1
-        kept = first + accepted
+        accepted = accepted_length(window, sampled)
+        kept = window.targets[0] + accepted
         assert isinstance(window.shape, WindowShape)
         group = window.shape.group_rows(kept)
         draft_rows = range(0) if group is None else group[1:]
         return Resolution(sampled[:accepted], kept, draft_rows)
+
+
+def useful_outcomes(choice: DraftChoice, drafted: int, remaining: int) -> list[int]:
+    """Acceptance lengths worth a group's rows: those that can come about and leave two tokens or more to generate."""
+    outcomes = choice.groups if drafted else (1,)
+    return [j for j in outcomes if j <= drafted + 1 and remaining - j >= 2]
+
+
+def accepted_length(window: Window, sampled: list[int]) -> int:
+    """How many tokens the window decides: its drafts as far as the AR rows agree, and the token after them."""
+    drafts = window.tokens[window.targets[0] + 1 :]
+    accepted = 1
+    while accepted <= len(drafts) and drafts[accepted - 1] == sampled[accepted - 1]:
+        accepted += 1
+    return accepted

@@ -48,7 +48,30 @@ class Scheme:
 def _draft_verify(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.draft_verify import DraftVerify
 
-    return DraftVerify(model.draft.mask_token_id if model.draft else None)
+    if model.draft is None:
+        return DraftVerify(None)
+    # an adapter's masks differ by their place in the group
+    places = model.draft.draft_length if model.draft.scheme == "adapter" else 1
+    return DraftVerify(model.draft.mask_token_id + _gate(config, model), places)
+
+
+def _copies(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.copies import CopyAndDraft
+
+    assert model.draft is not None
+    return CopyAndDraft(model.draft.mask_token_id, model.draft.shift, _gate(config, model))
+
+
+def _stride(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.stride import Stride
+
+    assert model.draft is not None
+    return Stride(model.draft.mask_token_id + _gate(config, model))
+
+
+def _gate(config: EngineConfig, model: ModelConfig) -> int:
+    """What is added to the ids of drafting rows, so that a LoRA that is for them alone knows them."""
+    return 0 if config.draft_lora is None else model.vocab_size
 
 
 def _block_diffusion(config: EngineConfig, model: ModelConfig) -> Strategy:
@@ -132,6 +155,9 @@ SHIFTED = "denoise, shifted"
 SCHEMES: dict[str, Scheme] = {
     "ar": Scheme(_draft_verify, draft_length=1, resident=True),
     "tidar": Scheme(_draft_verify, predrafts=True, resident=True),
+    "sdlm": Scheme(_copies, predrafts=True),
+    "linear": Scheme(_copies, predrafts=True),
+    "idlm": Scheme(_stride),
     "block-diffusion": Scheme(_block_diffusion, heeds=frozenset({THRESHOLD, STEPS, ORDER})),
     "d2f": Scheme(_d2f, heeds=frozenset({THRESHOLD})),
     "llada": Scheme(_llada, heeds=frozenset({THRESHOLD, STEPS, ORDER, CACHE})),
@@ -145,9 +171,11 @@ SCHEMES: dict[str, Scheme] = {
 CHECKPOINTS: dict[str, tuple[str, ...]] = {
     "": ("ar",),
     "tidar": ("tidar", "ar", "block-diffusion"),
-    "linear": ("ar", "block-diffusion"),
-    "sdlm": ("ar",),
-    "idlm": ("ar",),
+    "adapter": ("tidar", "ar"),
+    # Nemotron's quadratic self-speculation is TiDAR's window
+    "linear": ("linear", "tidar", "ar", "block-diffusion"),
+    "sdlm": ("sdlm", "ar"),
+    "idlm": ("idlm", "ar"),
     "block": ("block-diffusion",),
     "prompt-block": ("block-diffusion",),
     "denoise": ("llada", "d2f"),

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from models.errors import ModelError
+from models.training.adapter import command as adapter
 from models.training.objective import DiffusionTarget, Objective
 from models.training.settings import ModelShape
 
@@ -20,6 +21,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(adapter.app, name="adapter")
 
 DEFAULT_DRAFT_LENGTHS = "2:0.2,4:0.5,8:0.3"
 

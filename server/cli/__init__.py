@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from server.cli import bench, chat, doctor, generate, pull, serve, train
+from server.cli import answers, bench, chat, doctor, generate, inspect, pull, serve, train
 
 app = typer.Typer(
     name="tidar",
@@ -17,6 +17,8 @@ app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
 app.command("doctor")(doctor.doctor)
 app.command("generate")(generate.generate)
+app.command("inspect")(inspect.inspect)
 app.command("pull")(pull.pull)
+app.command("answers")(answers.answers)
 app.add_typer(bench.app, name="bench")
 train.add_to(app)

@@ -74,6 +74,14 @@ DecodingFlag = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        help="Folder of a TiDAR adapter for an AR model; a model with a shipped one takes it unless this is none.",
+        rich_help_panel=ENGINE,
+    ),
+]
 DraftLength = Annotated[
     int | None,
     typer.Option(
@@ -184,6 +192,14 @@ QuantizationFlag = Annotated[
 Lora = Annotated[
     str | None,
     typer.Option("--lora", help="PEFT LoRA folder or hub id, merged into the weights.", rich_help_panel=ENGINE),
+]
+DraftLora = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-lora",
+        help="PEFT LoRA folder that acts on drafting rows alone, such as linear_spec_lora; it changes no answer.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=ENGINE)]
 AttentionBackend = Annotated[

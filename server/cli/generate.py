@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from server.cli import flags
-from server.cli.model import lora_path, model_path
+from server.cli.model import adapter_path, lora_path, model_path
 
 if TYPE_CHECKING:
     from engine import LLM
@@ -26,11 +26,13 @@ def generate(
     top_k: Annotated[int, typer.Option(help="0 is off.")] = 0,
     seed: flags.Seed = 0,
     decoding: flags.DecodingFlag = "auto",
+    adapter: flags.Adapter = None,
     draft_length: flags.DraftLength = None,
     predrafts: flags.Predrafts = "auto",
     max_model_len: flags.MaxModelLen = None,
     dtype: flags.Dtype = "auto",
     lora: flags.Lora = None,
+    draft_lora: flags.DraftLora = None,
     quantization: flags.QuantizationFlag = flags.QuantizationName.NONE,
     device: flags.Device = "auto",
     threads: flags.Threads = None,
@@ -45,6 +47,7 @@ def generate(
     try:
         llm = LLM(
             model_path(model, "generate"),
+            adapter=adapter_path(model, adapter),
             decoding=decoding,
             draft_length=draft_length,
             predrafts=predrafts,
@@ -52,6 +55,7 @@ def generate(
             max_num_seqs=1,
             dtype=dtype,
             lora=lora_path(lora, "generate"),
+            draft_lora=draft_lora,
             quantization=quantization.value,
             device=device,
             threads=threads,

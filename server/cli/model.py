@@ -9,7 +9,7 @@ from rich.console import Console
 
 from models.errors import ModelError
 from models.sources import resolve, short_name
-from server.shipped import SHIPPED_MODEL, shipped_model
+from server.shipped import SHIPPED_MODEL, shipped_adapter, shipped_model
 
 
 def model_path(given: str | None, command: str) -> Path:
@@ -22,6 +22,14 @@ def model_path(given: str | None, command: str) -> Path:
 def lora_path(given: str | None, command: str) -> str | None:
     """The PEFT folder asked for; where there is none the command ends."""
     return None if given is None else str(_resolved(given, command))
+
+
+def adapter_path(model: str | None, given: str | None) -> str | None:
+    """The adapter's folder: the one asked for, or the one shipped for a model of the catalogue; None for none."""
+    if given is not None:
+        return None if given == "none" else given
+    shipped = shipped_adapter(model)
+    return None if shipped is None else str(shipped)
 
 
 def model_names(given: str | None, served: list[str] | None) -> tuple[str, ...]:

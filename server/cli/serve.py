@@ -10,7 +10,7 @@ import typer
 from engine.config import EngineConfig
 from server.cli import flags
 from server.cli.keys import api_keys
-from server.cli.model import lora_path, model_names, model_path
+from server.cli.model import adapter_path, lora_path, model_names, model_path
 from server.cli.speculative import speculative_settings
 from server.reasoning.registry import REASONING_PARSERS
 from server.settings import ServerSettings
@@ -30,6 +30,7 @@ def serve(
     root_path: Annotated[str, typer.Option(help="Path prefix that a proxy strips.")] = "",
     served_model_name: Annotated[list[str] | None, typer.Option(help="Name clients use; may be repeated.")] = None,
     decoding: flags.DecodingFlag = "auto",
+    adapter: flags.Adapter = None,
     draft_length: flags.DraftLength = None,
     draft_model: flags.DraftModel = None,
     draft_width: flags.DraftWidth = 1,
@@ -50,6 +51,7 @@ def serve(
     enable_prefix_caching: flags.PrefixCaching = True,
     dtype: flags.Dtype = "auto",
     lora: flags.Lora = None,
+    draft_lora: flags.DraftLora = None,
     quantization: flags.QuantizationFlag = flags.QuantizationName.NONE,
     device: flags.Device = "auto",
     attention_backend: flags.AttentionBackend = flags.AttentionName.AUTO,
@@ -158,6 +160,7 @@ def serve(
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
         model=str(model_path(model, "serve")),
+        adapter=adapter_path(model, adapter),
         **speculative_settings(speculative_config, draft_model, decoding, draft_length),
         draft_width=draft_width,
         draft_nodes=draft_nodes,
@@ -176,6 +179,7 @@ def serve(
         enable_prefix_caching=enable_prefix_caching,
         dtype=dtype,
         lora=lora_path(lora, "serve"),
+        draft_lora=draft_lora,
         quantization=quantization.value,
         device=device,
         attention_backend=attention_backend.value,

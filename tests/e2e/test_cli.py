@@ -50,14 +50,16 @@ def test_serve_without_a_model_serves_the_shipped_one(started: list[Started]) ->
 def test_every_flag_reaches_its_setting(started: list[Started], tmp_path: Path) -> None:
     flags = "--host 0.0.0.0 --port 9 --decoding ar --draft-length 8 --predrafts 2 --max-model-len 100 --max-num-seqs 3"
     flags += " --max-num-batched-tokens 64 --page-size 8 --num-pages 77 --dtype float64 --device cpu --seed 5"
-    flags += " --attention-backend torch --gpu-memory-utilization 0.7"
+    flags += " --adapter drafts --attention-backend torch --gpu-memory-utilization 0.7 --draft-lora lora"
     flags += " --no-enable-prefix-caching --threads 2 --max-waiting 4 --kv-cache-memory-bytes 1000000"
     flags += " --api-key a --api-key b --served-model-name m --shutdown-timeout 3 --stream-interval 2 --keep-alive 1"
     assert CliRunner().invoke(app, ["serve", str(tmp_path), *flags.split()]).exit_code == 0
     config, settings = started[0]
     assert config == EngineConfig(
         model=str(tmp_path),
+        adapter="drafts",
         decoding="ar",
+        draft_lora="lora",
         draft_length=8,
         predrafts="2",
         max_model_len=100,

@@ -12,7 +12,7 @@ from models.config import ModelConfig
 from models.decoder import Decoder
 from models.drafting import DraftConfig
 from models.training.block_mask import BlockLayout
-from models.training.objective import ForwardPass, tidar_losses
+from models.training.objective import ForwardPass, ar_losses, tidar_losses
 
 VOCAB, EOS, MASK, FIRST = 64, 1, 2, 3
 CONTEXT = 128
@@ -68,6 +68,22 @@ def save_learned(folder: Path, steps: int = 300) -> Path:
         losses = tidar_losses(forward, counting(12, 25, generator), layout, MASK)
         optimizer.zero_grad()
         losses.total.backward()
+        optimizer.step()
+    save_decoder(decoder, folder, torch.float64, {})
+    return folder
+
+
+def save_counting(folder: Path, steps: int = 150) -> Path:
+    """A plain AR model that counts, trained for a few seconds."""
+    decoder = random_decoder(tiny_config(drafts=False), std=0.1)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    generator = torch.Generator().manual_seed(0)
+    forward = ForwardPass(decoder, torch.float32)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * min(1.0, (step + 1) / 20) * (1 - step / steps)
+        optimizer.zero_grad()
+        ar_losses(forward, counting(12, 25, generator)).total.backward()
         optimizer.step()
     save_decoder(decoder, folder, torch.float64, {})
     return folder

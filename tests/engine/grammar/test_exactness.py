@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def test_whole_answers_match_their_grammar(plain: dict[str, Done]) -> None:
         assert all(re.fullmatch(GRAMMARS[name].source, text) for text in texts)
     choices = [text for key, text in whole.items() if key.startswith("choice")]
     assert choices and set(choices) <= set(json.loads(GRAMMARS["choice"].source))
+
+
+@pytest.mark.parametrize("scheme", ["sdlm", "linear", "idlm"])
+def test_other_ways_of_drafting_say_what_ar_says(
+    checkpoint: Path, plain: dict[str, Done], scheme: str, tmp_path: Path
+) -> None:
+    """The same weights under another scheme: worse drafts, equal tokens."""
+    shutil.copytree(checkpoint, tmp_path / "model")
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["tidar"] |= {"scheme": scheme, "shift": 0 if scheme == "linear" else 1}
+    (tmp_path / "model/config.json").write_text(json.dumps(config))
+    engine = make_engine(tmp_path / "model", decoding=scheme, draft_length=4, predrafts="full")
+    assert say(run(engine, grammar_workload())) == say(plain)
 
 
 @pytest.mark.parametrize("predrafts", ["full", "none", "1"])

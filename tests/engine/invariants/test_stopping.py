@@ -12,6 +12,7 @@ import pytest
 from tests.engine.drive import Done, make_engine, request, run
 from tests.engine.test_forced_drafts import forcing, right
 from tests.engine.tiny import FIRST
+from tests.models import tokenizers_on_disk
 
 K = 4
 PROMPT = [10, 11, 12, 13]
@@ -79,6 +80,17 @@ def with_eos(folder: Path, copy: Path, eos: int) -> Path:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "eos_token_id": [eos]}))
     return copy
+
+
+def test_the_tokenizers_own_end_token_cuts_too(learned: Path, whole: Done, tmp_path: Path) -> None:
+    """Named in tokenizer_config.json alone, by its text."""
+    eos = whole.token_ids[K + 2]
+    folder = with_eos(learned, tmp_path / "checkpoint", 0)
+    fast = tokenizers_on_disk.byte_level()
+    tokenizers_on_disk.write(folder, fast, eos_token=fast.id_to_token(eos))
+    done = at_full_speed(folder, whole)
+    assert done.token_ids == whole.token_ids[: 1 + K + 2]
+    assert (done.finish_reason, done.stop_token_id) == ("stop", eos)
 
 
 def test_a_stop_id_on_the_last_allowed_token_counts_as_a_stop(learned: Path, whole: Done) -> None:

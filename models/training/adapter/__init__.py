@@ -1,0 +1,1 @@
+"""Training a TiDAR adapter on a frozen model's own answers."""
