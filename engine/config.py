@@ -114,10 +114,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError("Synthetic acceptance must lie in [0, 1] and needs --async-scheduling.")
         if self.attention_backend not in ("auto", "torch", "triton"):
             raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
-        if self.quantization not in ("none", "int8", "int4"):
-            raise EngineError(f"--quantization must be none, int8 or int4, not {self.quantization!r}.")
         if self.tensor_parallel_size > 1 and self.async_scheduling:
             raise EngineError("--async-scheduling does not go with --tensor-parallel-size; leave one of them out.")
+        if self.quantization not in ("none", "int8", "int4"):
+            raise EngineError(f"--quantization must be none, int8 or int4, not {self.quantization!r}.")
         if self.tensor_parallel_size > 1 and self.quantization != "none":
             raise EngineError("--quantization does not go with --tensor-parallel-size; leave one of them out.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():

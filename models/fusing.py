@@ -47,7 +47,7 @@ class FusedLayer(nn.Module):
 
 
 def _add_product(x: Tensor, y: Tensor, linear: nn.Module) -> Tensor:
-    """x + linear(y) in x's own memory: a plain product adds as it stores."""
+    """x + linear(y) in x's own memory: the product adds as it stores, unless the layer is quantised or split."""
     if not isinstance(linear, Linear):
         return x.add_(linear(y))
     x.addmm_(y, linear.weight)

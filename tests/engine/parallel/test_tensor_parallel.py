@@ -70,6 +70,8 @@ def test_what_cannot_be_split_is_refused(random_llama: Path) -> None:
         make_engine(random_llama, tensor_parallel_size=3)
     with pytest.raises(EngineError, match="--async-scheduling does not go with --tensor-parallel-size"):
         make_engine(random_llama, tensor_parallel_size=2, async_scheduling=True)
+    with pytest.raises(EngineError, match="--quantization does not go with --tensor-parallel-size"):
+        make_engine(random_llama, tensor_parallel_size=2, quantization="int8")
 
 
 def test_a_cache_too_small_is_refused_by_all_ranks(random_llama: Path) -> None:
