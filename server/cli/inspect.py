@@ -23,6 +23,7 @@ SCHEMES = {
     "sdlm": "SDLM, shifted drafts behind a copy of the last token",
     "idlm": "I-DLM, a strictly causal stride",
     "block": "block diffusion, blocks are denoised one after the other",
+    "prompt-block": "block diffusion, whose prompt is seen in both directions",
     "denoise": "denoising, every token sees the whole text",
 }
 
