@@ -84,7 +84,7 @@ def build(config: EngineConfig) -> Parts:
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         model = load_decoder(folder, dtype, device, lora=Path(config.lora) if config.lora else None)
         tensors = None if adapter is None else read_tensors(adapter, model)
-    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    weight_bytes = sum(p.numel() for p in [*model.parameters(), *(tensors or {}).values()]) * dtype.itemsize
     with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
         storage, num_pages = _storage(config, model_config, dtype, device, asked)
     config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
