@@ -31,10 +31,14 @@ FROM build AS build-cuda
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-RUN /opt/tidar/bin/pip install -c constraints.txt -r requirements-gpu.txt
+# torch's CUDA build brings the Triton it was made for; the pinned one is for machines whose torch brings none.
+RUN grep -v ^triton== constraints.txt > constraints-gpu.txt \
+    && /opt/tidar/bin/pip install -c constraints-gpu.txt -r requirements-gpu.txt
 COPY docker/triton_driver.py docker/
 ENV TRITON_CACHE_DIR=/var/cache/triton TRITON_LIBCUDA_PATH=/usr/lib/x86_64-linux-gnu
-RUN /opt/tidar/bin/python docker/triton_driver.py
+RUN install -d /opt/stub \
+    && /opt/tidar/bin/python docker/triton_driver.py --stub /opt/stub \
+    && LIBRARY_PATH=/opt/stub LD_LIBRARY_PATH=/opt/stub /opt/tidar/bin/python docker/triton_driver.py
 COPY README.md LICENSE ./
 COPY server server
 COPY engine engine
@@ -80,6 +84,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     TRITON_LIBCUDA_PATH=/usr/lib/x86_64-linux-gnu
 COPY --from=build-cuda /opt/tidar /opt/tidar
 COPY --from=build-cuda --chown=10001:10001 /var/cache/triton /var/cache/triton
-# Fails unless kernels can be launched without a compiler.
-COPY docker/triton_driver.py /opt/docker/
-RUN ["python", "/opt/docker/triton_driver.py", "--check"]
+# Fails unless kernels can be launched without a compiler; the stub stands for the driver and does not stay.
+RUN --mount=type=bind,from=build-cuda,source=/opt/stub,target=/opt/stub \
+    --mount=type=bind,from=build-cuda,source=/src/docker,target=/opt/check \
+    LD_LIBRARY_PATH=/opt/stub python /opt/check/triton_driver.py

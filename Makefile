@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test quick lint bench prove-image clean
+.PHONY: serve test quick lint bench soak prove-image clean
 
 serve: $(VENV)/serve.stamp
 	$(BIN)/tidar serve $(ARGS)
@@ -22,6 +22,9 @@ lint: $(VENV)/test.stamp
 
 bench: $(VENV)/serve.stamp
 	$(BIN)/tidar bench throughput $(ARGS)
+
+soak: $(VENV)/test.stamp
+	$(BIN)/python -m bench.soak $(ARGS)
 
 # As root on Debian with buildah and debootstrap: every step of the Dockerfile, and the server that comes out of it.
 prove-image:

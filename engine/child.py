@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -56,8 +56,10 @@ class EngineChild:
         asyncio.get_running_loop().add_reader(self._events.fileno(), self._read)
 
     @classmethod
-    async def spawn(cls, config: EngineConfig, listener: Listener) -> EngineChild:
-        """Start the process. Raises EngineError where none can be started."""
+    async def spawn(
+        cls, config: EngineConfig, listener: Listener, environment: Mapping[str, str] | None = None
+    ) -> EngineChild:
+        """Start the process, with `environment` beside this one's. Raises EngineError where none can be started."""
         folder = Path(tempfile.mkdtemp(prefix="tidar-"))
         try:
             process = await asyncio.create_subprocess_exec(
@@ -66,7 +68,7 @@ class EngineChild:
                 "engine.process",
                 str(folder),
                 msgspec.json.encode(config).decode(),
-                env=python_environment(),
+                env={**python_environment(), **(environment or {})},
                 stdin=asyncio.subprocess.DEVNULL,
             )
         except OSError as error:
@@ -96,6 +98,11 @@ class EngineChild:
         """Hand over a command without waiting; what a dead child no longer takes is dropped."""
         with contextlib.suppress(zmq.Again):
             self._commands.send(self._encoder.encode(command), zmq.NOBLOCK)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
 
     async def close(self) -> None:
         """End the process, gently first, and remove what it used. May be called again."""

@@ -6,19 +6,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from engine.child import EngineChild
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.messages import Abort, EngineStats, Output, Outputs, Ready, Submit
+from engine.watchdog import Watchdog
 
 DIED = "The engine process died; the request was lost, send it again."
+HUNG = "The engine process hung and was replaced; the request was lost, send it again."
+SLOW = "The answer was read too slowly; the request was ended."
 CLOSED = "The server is shutting down; the request was ended, send it again."
 #: pauses before the restarts after the first, second, ... death in a row, in seconds; the last one repeats
 RESTART_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 #: an engine that lived this long is thought sound again
 SOUND_SECONDS = 60.0
+#: outputs of a sequence that may wait to be read; each is a step's tokens
+MAX_BACKLOG = 4096
 #: how far back an engine's tokens per second look
 RATE_SECONDS = 5.0
 
@@ -36,21 +41,26 @@ class EngineClient:
     _child: EngineChild
     _keeper: asyncio.Task[None]
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, environment: Mapping[str, str] | None = None) -> None:
         """Only `start` makes a client that can be used."""
         self.config = config
+        self._environment = environment
         self.stats = EngineStats()
         self.healthy = False
         self.restarts = 0
         self.last_forward = 0.0
         self._stats_time = 0.0
+        self._watchdog = Watchdog(config.engine_timeout)
         self._answers: dict[str, asyncio.Queue[Output]] = {}
 
     @classmethod
-    async def start(cls, config: EngineConfig) -> EngineClient:
-        """Spawn the process and wait until it has loaded. Raises EngineError with the engine's own sentence."""
+    async def start(cls, config: EngineConfig, environment: Mapping[str, str] | None = None) -> EngineClient:
+        """Spawn the process, with `environment` beside this one's, and wait until it has loaded.
+
+        Raises EngineError with the engine's own sentence.
+        """
         config.check()
-        client = cls(config)
+        client = cls(config, environment)
         await client._load()
         client._keeper = asyncio.create_task(client._keep())
         return client
@@ -63,6 +73,18 @@ class EngineClient:
     def in_flight(self) -> int:
         """Sequences submitted and not finished."""
         return len(self._answers)
+
+    def holds(self, request_id: str) -> bool:
+        """Whether this sequence is in flight here."""
+        return request_id in self._answers
+
+    @property
+    def waiting(self) -> int:
+        """Sequences in flight that do not run; the engine's word on pages may be a moment old."""
+        beyond = self.in_flight - self.config.max_num_seqs
+        if self.stats.waiting:
+            beyond = max(beyond, self.in_flight - self.stats.running)
+        return max(0, beyond)
 
     @property
     def tokens_per_second(self) -> float:
@@ -107,7 +129,7 @@ class EngineClient:
         await self._child.close()
 
     async def _load(self) -> None:
-        child = await EngineChild.spawn(self.config, self._take)
+        child = await EngineChild.spawn(self.config, self._take, self._environment)
         try:
             self.ready = await child.ready()
         except BaseException:
@@ -119,20 +141,34 @@ class EngineClient:
         self.healthy = True
 
     async def _keep(self) -> None:
-        """When the process dies, tell its requests and start another, later each time in a row."""
+        """When the process dies or hangs, tell its requests and start another, later each time in a row."""
         deaths = 0
         while True:
             born = time.monotonic()
-            reason = await self._child.end()
+            message, reason = await self._end()
             self.healthy = False
-            self._lose(DIED)
+            self._lose(message)
             await self._child.close()
-            logger.error("The engine process died and will be replaced: %s", reason)
+            logger.error("The engine process will be replaced: %s", reason)
             deaths = 0 if time.monotonic() - born > SOUND_SECONDS else deaths
             while not self.healthy:
                 await asyncio.sleep(RESTART_SECONDS[min(deaths, len(RESTART_SECONDS) - 1)])
                 deaths += 1
                 await self._restart()
+
+    async def _end(self) -> tuple[str, str]:
+        """Wait for the end of the process, and bring it about where it hangs. What clients and operators are told."""
+        ending = asyncio.ensure_future(self._child.end())
+        hanging = asyncio.ensure_future(self._watchdog.barks())
+        try:
+            await asyncio.wait((ending, hanging), return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                return DIED, ending.result()
+            self._child.kill()
+            return HUNG, f"It said nothing for {self.config.engine_timeout:g} s."
+        finally:
+            ending.cancel()
+            hanging.cancel()
 
     async def _restart(self) -> None:
         try:
@@ -145,6 +181,7 @@ class EngineClient:
 
     def _take(self, event: Outputs | EngineStats) -> None:
         now = time.monotonic()
+        self._watchdog.heard()
         if isinstance(event, EngineStats):
             if event.steps != self.stats.steps:
                 self.last_forward = now
@@ -154,7 +191,15 @@ class EngineClient:
         for output in event.outputs:
             answers = self._answers.get(output.request_id)
             if answers is not None:
-                answers.put_nowait(output)
+                self._hand_over(output, answers)
+
+    def _hand_over(self, output: Output, answers: asyncio.Queue[Output]) -> None:
+        """Give an output to its reader; one that lags too far behind is told so and gets no more."""
+        if answers.qsize() < MAX_BACKLOG:
+            answers.put_nowait(output)
+        elif answers.qsize() == MAX_BACKLOG:
+            answers.put_nowait(_lost(output.request_id, SLOW))
+            self.abort([output.request_id])
 
     def _lose(self, message: str) -> None:
         for request_id, answers in self._answers.items():

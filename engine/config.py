@@ -10,8 +10,12 @@ from engine.errors import EngineError
 from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
+Quantization = Literal["none", "int8", "int4"]
 AttentionName = Literal["auto", "torch", "triton"]
 DenoiseOrder = Literal["confidence", "margin", "entropy", "left-to-right"]
+
+#: an idle engine speaks every second
+LEAST_TIMEOUT = 2.0
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +26,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `async_scheduling` launches each decode step before the one before it is read, with sampling and acceptance on the
     device; None does so on a GPU. `enforce_eager` runs these steps without CUDA graphs.
     `synthetic_acceptance` accepts drafts at random, for measuring speeds alone: what comes out is not the model's.
+    `data_parallel_size` engines, each with all the other settings, stand behind one API; each has its model split over
+    `tensor_parallel_size` processes.
+    An engine process that says nothing for `engine_timeout` seconds (0: however long) is replaced.
     `denoise_threshold`, `denoise_steps` and `denoise_order` say which masks become tokens in a forward, where several
     of them denoise a block of draft_length masks; None is the scheme's own. `denoise_cache` lets the forwards of one
     block share the K/V of all before it, where the weights see everything in both directions: an approximation.
@@ -29,6 +36,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
     `lora` is a PEFT folder, merged into the weights as they are loaded.
+    `quantization` keeps the linear layers' weights in 8 or 4 bits (models/quantization.py).
     """
 
     model: str
@@ -36,6 +44,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     decoding: str = "auto"
     draft_length: int | None = None
     draft_model: str | None = None
+    draft_width: int = 1
+    draft_nodes: int | None = None
     prompt_lookup_max: int = 4
     prompt_lookup_min: int = 2
     predrafts: str = "auto"
@@ -53,23 +63,34 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: bool = True
     dtype: str = "auto"
     lora: str | None = None
+    quantization: Quantization = "none"
     device: str = "auto"
     attention_backend: AttentionName = "auto"
     seed: int = 0
     threads: int | None = None
     max_waiting: int = 1024
+    engine_timeout: float = 60.0
     async_scheduling: bool | None = None
     enforce_eager: bool = False
     synthetic_acceptance: float | None = None
+    data_parallel_size: int = 1
+    tensor_parallel_size: int = 1
     log_format: LogFormat = "text"
 
     def check(self) -> None:
         """Refuse settings that cannot work together. Raises EngineError."""
-        for name in ("max_num_seqs", "max_num_batched_tokens", "page_size"):
+        at_least_one = ("max_num_seqs", "max_num_batched_tokens", "page_size")
+        for name in (*at_least_one, "data_parallel_size", "tensor_parallel_size"):
             if getattr(self, name) < 1:
                 raise EngineError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        if self.engine_timeout and self.engine_timeout < LEAST_TIMEOUT:
+            raise EngineError(f"--engine-timeout must be 0 or at least {LEAST_TIMEOUT:g}, not {self.engine_timeout:g}.")
         if self.draft_length is not None and not 1 <= self.draft_length <= 64:
             raise EngineError(f"--draft-length must lie between 1 and 64, not {self.draft_length}.")
+        if not 1 <= self.draft_width <= 16 or not 1 <= (self.draft_nodes or 1) <= 256:
+            raise EngineError("--draft-width must lie between 1 and 16, and --draft-nodes between 1 and 256.")
+        if self.draft_width > 1 and self.decoding != "eagle3":
+            raise EngineError("--draft-width is for trees of drafts, which --decoding eagle3 makes; leave it out.")
         if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:
             raise EngineError("The lengths of n-grams to look up must lie between 1 and 16, the first the lower.")
         if self.decoding not in DECODINGS:
@@ -87,5 +108,11 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError("Synthetic acceptance must lie in [0, 1] and needs --async-scheduling.")
         if self.attention_backend not in ("auto", "torch", "triton"):
             raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
+        if self.quantization not in ("none", "int8", "int4"):
+            raise EngineError(f"--quantization must be none, int8 or int4, not {self.quantization!r}.")
+        if self.tensor_parallel_size > 1 and self.async_scheduling:
+            raise EngineError("--async-scheduling does not go with --tensor-parallel-size; leave one of them out.")
+        if self.tensor_parallel_size > 1 and self.quantization != "none":
+            raise EngineError("--quantization does not go with --tensor-parallel-size; leave one of them out.")
         if self.predrafts not in ("auto", "full", "none") and not self.predrafts.isdigit():
             raise EngineError(f"--predrafts must be auto, full, none or a number, not {self.predrafts!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
 from engine.messages import EngineStats, Forward, Output, Ready, Submit
 from engine.policy.base import Load
+from engine.relief import Relief, ran_out
 from engine.resident.build import make_loop
 from engine.sampling.confidence import confidences
 from engine.sampling.logprobs import token_logprobs
@@ -35,6 +36,20 @@ from engine.window import Window
 GRAMMAR_SECONDS = 0.01
 
 
+@dataclass(frozen=True)
+class _Sampled:
+    """All windows' target rows, one after another, with the token that each chose and how sure it was.
+
+    `logits` is [rows, vocab_size]; `broken` are the indices of rows that are not numbers.
+    """
+
+    rows: list[Row]
+    logits: Tensor
+    tokens: list[int]
+    confidence: list[float]
+    broken: set[int]
+
+
 class Engine:
     """Token ids in, token ids out, in this process. Not thread safe: one loop calls `submit`, `abort` and `step`."""
 
@@ -46,6 +61,7 @@ class Engine:
         self.policy = self._parts.policy
         self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device, self._parts.triton)
         self.grammars = GrammarQueue(self._parts.grammars)
+        self.relief = Relief(self.scheduler)
         self.recorder = StatsRecorder()
         self._sequences: dict[str, Sequence] = {}
         self._finished: list[Sequence] = []
@@ -85,14 +101,23 @@ class Engine:
             return self._publish(landed)
         started = time.perf_counter()
         load = self.scheduler.load()
-        choice = self.policy.choose(load, self.config.max_num_batched_tokens)
+        choice = self.policy.choose(load, self.scheduler.max_num_batched_tokens)
         windows = self.scheduler.schedule(choice)
         if not windows:
             return self._publish([])
         self.recorder.chose(choice)
-        hidden = self.runner.forward(windows)
-        self._score_prompts(windows, hidden)
-        decided = self._resolve(windows, hidden)
+        try:
+            hidden = self.runner.forward(windows)
+            self._score_prompts(windows, hidden)
+            sampled = self._sample(windows, hidden)
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            # Nothing has been committed yet, so what does not fit can be done again.
+            self.relief.shrink([window.shape.rows for window in windows])
+            return self._publish([window.sequence for window in windows])
+        self.relief.fitted()
+        decided = self._resolve(windows, sampled)
         self._draft(decided, hidden, choice.draft_length)
         self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
@@ -110,6 +135,15 @@ class Engine:
         totals.prefix_cache_queries = self.scheduler.prefix_queries
         totals.prefix_cache_hits = self.scheduler.prefix_hits
         return totals
+
+    def check_whole(self) -> None:
+        """Raises EngineError where a process of a split model has died."""
+        if self._parts.followers is not None:
+            self._parts.followers.check()
+
+    def close(self) -> None:
+        """End the other processes of a split model; the engine can do nothing more."""
+        self._parts.close()
 
     def check_idle(self) -> None:
         """Assert that an idle engine holds nothing: every page free, the page books balanced."""
@@ -159,33 +193,40 @@ class Engine:
             logits = self.runner.logits(hidden, list(rows))
             sequence.prompt_logprobs += token_logprobs(logits, sequence.tokens[first : last + 1], count)
 
-    def _resolve(self, windows: list[Window], hidden: Tensor) -> list[Decided]:
-        """Sample every target row, let the strategy commit, and move sequences and cache forward."""
+    def _sample(self, windows: list[Window], hidden: Tensor) -> _Sampled:
+        """What follows every target row."""
         strategy = self._parts.strategy
         rows = [row for window in windows for row in strategy.rows(window)]
         flat = [window.start + row for window in windows for row in window.targets]
         logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
         broken = _broken(logits)
-        if strategy.never is not None:
+        if rows and strategy.never is not None:
             logits = _without(logits, strategy.never)
-        sampled = self.sampler.sample(logits, rows) if rows else []
-        confidence = confidences(logits, sampled, strategy.confidence) if rows and strategy.confidence else []
+        tokens = self.sampler.sample(logits, rows) if rows else []
+        confidence = confidences(logits, tokens, strategy.confidence) if rows and strategy.confidence else []
+        return _Sampled(rows, logits, tokens, confidence, broken)
+
+    def _resolve(self, windows: list[Window], sampled: _Sampled) -> list[Decided]:
+        """Let the strategy commit what was sampled, and move sequences and cache forward."""
         decided = []
         first = 0
         for window in windows:
             span = slice(first, first + len(window.targets))
             first = span.stop
-            if not broken.isdisjoint(range(span.start, span.stop)):
+            if not sampled.broken.isdisjoint(range(span.start, span.stop)):
                 window.sequence.fail(NAN_MESSAGE)
                 self.scheduler.pool.forget(window.sequence.pages)
             else:
-                resolution = strategy.resolve(window, sampled[span], confidence[span])
+                tokens = sampled.tokens[span]
+                resolution = self._parts.strategy.resolve(window, tokens, sampled.confidence[span])
                 decided.append(self._commit(window, resolution))
-                self._keep_logprobs(decided[-1], rows[span], sampled[span], logits[span])
+                self._keep_logprobs(decided[-1], sampled.rows[span], tokens, sampled.logits[span])
         return decided
 
     def _commit(self, window: Window, resolution: Resolution) -> Decided:
         sequence = window.sequence
+        if resolution.path is not None:
+            self.runner.keep(window, resolution.path)
         committed = sequence.append(resolution.committed)
         if committed or (window.decodes and sequence.finish_reason is None):
             sequence.count_forward(_forward(window, resolution, committed))

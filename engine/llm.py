@@ -58,6 +58,10 @@ class LLM:
     def stats(self) -> EngineStats:
         return self.engine.stats()
 
+    def close(self) -> None:
+        """End the other processes of a model that is split; nothing can be generated any more."""
+        self.engine.close()
+
     def generate(
         self, prompts: Many[Prompt], params: SamplingParams | Many[SamplingParams] | None = None
     ) -> list[Completion]:

@@ -8,7 +8,8 @@ from engine.params import SamplingParams
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Generate one sequence. Lower `priority` runs first; `arrival_time` is time.time() at the API's door."""
+    """Generate one sequence. Lower `priority` runs first; `arrival_time` is time.monotonic() at the API's
+    door, a clock that all processes of a machine share and nobody sets."""
 
     request_id: str
     prompt_token_ids: list[int]
@@ -41,7 +42,7 @@ class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RequestTimes(msgspec.Struct, frozen=True, array_like=True):
-    """A finished request's life, in time.time() seconds; zero for what never happened."""
+    """A finished request's life, in time.monotonic() seconds; zero for what never happened."""
 
     arrival: float
     scheduled: float

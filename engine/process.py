@@ -18,7 +18,7 @@ import msgspec
 import zmq
 
 from engine.config import EngineConfig
-from engine.errors import EngineError, RequestError
+from engine.errors import RequestError, sentence
 from engine.logs import configure_logging
 from engine.messages import Abort, Command, Event, Failed, Output, Outputs, Shutdown, Submit
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: the longest an idle engine sleeps before it looks whether its parent still lives, in milliseconds
 IDLE_MILLISECONDS = 500
 STATS_SECONDS = 0.25
+#: how often an idle engine says that it is there
+BEAT_SECONDS = 1.0
 #: the longest the last event may take to leave, in milliseconds
 LINGER_MILLISECONDS = 2000
 
@@ -84,15 +86,17 @@ def run_engine(config: EngineConfig, wire: Wire) -> int:
 
         engine = Engine(config)
     except Exception as error:
-        wire.send(Failed(_sentence(error)))
+        wire.send(Failed(sentence(error)))
         return 1
     wire.send(engine.ready())
     try:
         _serve(engine, wire)
     except Exception as error:
         logger.exception("The engine stopped.")
-        wire.send(Failed(_sentence(error)))
+        wire.send(Failed(sentence(error)))
         return 1
+    finally:
+        engine.close()
     return 0
 
 
@@ -106,12 +110,12 @@ def _serve(engine: Engine, wire: Wire) -> None:
             _obey(engine, command, wire)
         if os.getppid() != parent:
             return
-        if not engine.has_work:
-            continue
-        if outputs := engine.step():
+        engine.check_whole()
+        worked = engine.has_work
+        if worked and (outputs := engine.step()):
             wire.send(Outputs(outputs))
         now = time.monotonic()
-        if now - published >= STATS_SECONDS or not engine.has_work:
+        if now - published >= (STATS_SECONDS if worked else BEAT_SECONDS) or (worked and not engine.has_work):
             wire.send(engine.stats())
             published = now
 
@@ -131,15 +135,6 @@ def _obey(engine: Engine, command: Submit | Abort, wire: Wire) -> None:
             error_param=error.param or "prompt",
         )
         wire.send(Outputs([refusal]))
-
-
-def _sentence(error: Exception) -> str:
-    """What to tell the operator: an EngineError or ModelError speaks for itself, anything else is named."""
-    from models.errors import ModelError
-
-    if isinstance(error, (EngineError, ModelError)):
-        return str(error)
-    return f"The engine failed with {type(error).__name__}: {error}"
 
 
 def main(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engine.attention.base import AttentionBackend
 from engine.batch import Batch, lay_out
+from engine.parallel.followers import Followers
 from engine.strategies.base import Strategy
 from engine.threads import Threads
 from engine.window import Window
@@ -23,18 +24,23 @@ class Runner:
         strategy: Strategy,
         threads: Threads,
         tap: Tap | None = None,
+        followers: Followers | None = None,
     ) -> None:
-        """`tap` is shown every layer's output in every forward."""
+        """`tap` is shown every layer's output in every forward; `followers` have the other parts of a split model and
+        run every forward too."""
         self.model = model
         self.attention = attention
         self.strategy = strategy
         self.threads = threads
         self.tap = tap
+        self.followers = followers
 
     @torch.inference_mode()
     def forward(self, windows: list[Window]) -> Tensor:
         """Hidden states [rows, hidden_size] of all windows; each window's `start` says which rows are its own."""
         batch = self._lay_out(windows)
+        if self.followers is not None:
+            self.followers.announce(batch)
         attention = self.attention.prepare(batch)
         hidden: Tensor = self.threads.run(
             len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention, self.tap)
@@ -50,6 +56,25 @@ class Runner:
             picked = hidden.index_select(0, torch.tensor(rows, device=hidden.device))
         logits = self.model.logits(picked)
         return logits if logits.dtype == torch.float64 else logits.float()
+
+    @torch.inference_mode()
+    def keep(self, window: Window, rows: list[int]) -> None:
+        """Give these rows of the window, in order, the places after its prefix: move the K/V of those not there yet.
+
+        Pages for as many tokens as the window has clean rows are reserved; `rows` are no more.
+        """
+        storage, sequence = self.attention.storage, window.sequence
+        moved = [(place, row) for place, row in enumerate(rows) if place != row]
+        if not moved:
+            return
+        assert len(rows) <= window.shape.clean
+        assert all(row >= window.shape.clean for _, row in moved)
+        positions = [sequence.prefix_len + place for place, _ in moved]
+        pages = sequence.pages
+        size = storage.page_size
+        slots = [pages[position // size] * size + position % size for position in positions]
+        sources = [storage.scratch_start + window.start + row for _, row in moved]
+        storage.move(sources, slots)
 
     def _lay_out(self, windows: list[Window]) -> Batch:
         token_ids = [self.strategy.fill(window) for window in windows]

@@ -75,7 +75,7 @@ class Scheduler:
                 budget -= window.shape.rows
                 turns.popleft()
             else:
-                budget += self._take_out(self.running[-1], turns, windows)
+                budget += self._take_out(turns, windows)
                 preempted = True
         if not preempted and not self._late:
             windows += self._admit(choice, budget)
@@ -88,9 +88,9 @@ class Scheduler:
             return deque(self.running)
         return deque(late + [sequence for sequence in self.running if sequence not in late])
 
-    def _take_out(self, sequence: Sequence, turns: deque[Sequence], windows: list[Window]) -> int:
-        """Preempt a sequence, whether or not it has had its turn; returns the rows that its window would have taken."""
-        self._preempt(sequence)
+    def _take_out(self, turns: deque[Sequence], windows: list[Window]) -> int:
+        """Preempt the last sequence, whether or not it has had its turn; returns the rows its window was to take."""
+        sequence = self.preempt_last()
         if sequence in turns:
             turns.remove(sequence)
             return 0
@@ -142,7 +142,7 @@ class Scheduler:
                 break
             del self.waiting[0]
             insort(self.running, sequence, key=_rank)
-            sequence.scheduled_time = sequence.scheduled_time or time.time()
+            sequence.scheduled_time = sequence.scheduled_time or time.monotonic()
             windows.append(window)
             budget -= window.shape.rows
         return windows
@@ -168,12 +168,14 @@ class Scheduler:
             sequence.cached_tokens = sequence.prefix_len
         return True
 
-    def _preempt(self, sequence: Sequence) -> None:
-        self.running.remove(sequence)
+    def preempt_last(self) -> Sequence:
+        """The running sequence that is last in rank gives its pages back and waits to be recomputed."""
+        sequence = self.running.pop()
         self._release(sequence)
         sequence.preempt()
         self.preemptions += 1
         insort(self.waiting, sequence, key=_rank)
+        return sequence
 
     def _release(self, sequence: Sequence) -> None:
         self.pool.release(sequence.pages)

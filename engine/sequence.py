@@ -29,7 +29,7 @@ class Sequence:
         self.request_id = submit.request_id
         self.params = submit.params
         self.priority = submit.priority
-        self.arrival_time = submit.arrival_time or time.time()
+        self.arrival_time = submit.arrival_time or time.monotonic()
         self.order = 0
         self.seed = seed
         self.tokens = list(submit.prompt_token_ids)
@@ -134,7 +134,7 @@ class Sequence:
 
     def take_output(self) -> Output:
         """What is new since the last call, with the request's record if it has finished."""
-        now = time.time()
+        now = time.monotonic()
         token_ids = self.tokens[self._published :]
         if token_ids and not self.first_token_time:
             self.first_token_time = now

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import torch
 
 from engine.adapter import with_adapter
-from engine.attention.choice import make_attention, uses_triton
 from engine.cache.pages import PagePool
-from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.grammar.compiler import GrammarCompiler
-from engine.memory import explained, forward_bytes, kv_cache_budget, limiting_flag
+from engine.memory import explained, forward_bytes
 from engine.messages import Ready
+from engine.parallel.followers import Followers
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
 from engine.policy.fixed import FixedPolicy
 from engine.policy.probe import measure_step_cost
 from engine.policy.stored import CostStore
+from engine.rank import LoadedRank, Rank, load_rank
 from engine.resident.plan import policy_lengths, uses_graphs
 from engine.runner import Runner
 from engine.scheduler import Scheduler
@@ -32,20 +31,9 @@ from engine.strategies.base import Strategy
 from engine.strategies.drafter import Beside, Drafter
 from engine.strategies.registry import SCHEMES, check_heeded, choose_scheme
 from engine.threads import Threads
-from models.adapter.storage import read_tensors
 from models.catalogue import cache_folder
-from models.checkpoint import load_decoder
 from models.config import ModelConfig
-from models.inference import prepare_for_inference
-
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "half": torch.float16,
-    "float": torch.float32,
-}
+from models.share import Share
 
 
 @dataclass(frozen=True)
@@ -63,41 +51,61 @@ class Parts:
     grammars: GrammarCompiler
     ready: Ready
     triton: bool
+    rank: Rank
+    followers: Followers | None
+
+    def close(self) -> None:
+        """End the other processes of a split model."""
+        if self.followers is not None:
+            self.followers.close()
+        self.rank.close()
 
 
 def build(config: EngineConfig) -> Parts:
     """Load the model, size the cache, measure what steps cost. Raises EngineError or ModelError, one sentence each."""
     started = time.perf_counter()
     config.check()
-    folder = Path(config.model)
-    model_config = ModelConfig.from_folder(folder)
-    config, model_config, adapter = with_adapter(config, model_config)
+    model_config = ModelConfig.from_folder(Path(config.model))
+    config, model_config = with_adapter(config, model_config)
     config = _resolve_drafting(config, model_config)
-    scheme = SCHEMES[config.decoding]
-    strategy = scheme.make(config, model_config)
+    strategy = SCHEMES[config.decoding].make(config, model_config)
     asked = config.max_model_len is not None or config.num_pages is not None
-    config = msgspec.structs.replace(config, max_model_len=_context(config, model_config))
-    device, dtype = _device(config), _dtype(config, model_config)
-    threads = (config.threads or len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
-    if device.type == "cpu":
-        torch.set_num_threads(threads)
-    with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
-        model = load_decoder(folder, dtype, device, lora=Path(config.lora) if config.lora else None)
-        tensors = None if adapter is None else read_tensors(adapter, model)
-    weight_bytes = sum(p.numel() for p in [*model.parameters(), *(tensors or {}).values()]) * dtype.itemsize
-    with explained("setting up the KV cache", f"lower {limiting_flag(config, device)}"):
-        storage, num_pages = _storage(config, model_config, dtype, device, asked)
-    config = msgspec.structs.replace(config, max_model_len=min(config.max_model_len or 0, num_pages * config.page_size))
-    triton = uses_triton(config.attention_backend, device, dtype)
-    prepare_for_inference(model, triton, tensors)
+    context = _context(config, model_config)
+    config = msgspec.structs.replace(config, max_model_len=context)
+    loaded, followers = _load(config, model_config)
+    try:
+        folder = followers.folder if followers is not None else None
+        # a cache that holds no whole context is refused where somebody asked for a length
+        rank = loaded.join(folder, -(-context // config.page_size) if asked else 1)
+        served = min(context, rank.num_pages * config.page_size)
+        config = msgspec.structs.replace(config, max_model_len=served)
+        parts = _assemble(config, model_config, strategy, loaded, rank, followers)
+    except BaseException:
+        if followers is not None:
+            followers.close()
+        raise
+    ready = msgspec.structs.replace(parts.ready, load_seconds=time.perf_counter() - started)
+    return replace(parts, ready=ready)
+
+
+def _assemble(
+    config: EngineConfig,
+    model_config: ModelConfig,
+    strategy: Strategy,
+    loaded: LoadedRank,
+    rank: Rank,
+    followers: Followers | None,
+) -> Parts:
+    """Everything behind the weights; `load_seconds` is still open."""
+    device, triton, scheme = rank.device, loaded.triton, SCHEMES[config.decoding]
     caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
-    pool = PagePool(num_pages, config.page_size, caching)
+    pool = PagePool(rank.num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     with explained("loading what drafts", "choose a smaller --draft-model"):
-        beside = Beside(model, scheduler, dtype, device, triton, threads)
+        beside = Beside(rank.model, scheduler, loaded.dtype, device, triton, loaded.threads)
         drafter = None if scheme.drafter is None else scheme.drafter(config, beside)
     tap = None if drafter is None else drafter.tap
-    runner = Runner(model, make_attention(triton, storage), strategy, Threads(threads), tap)
+    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), tap, followers)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
         vocab_size=model_config.vocab_size,
@@ -105,21 +113,50 @@ def build(config: EngineConfig) -> Parts:
         decoding=config.decoding,
         draft_length=config.draft_length or 1,
         predrafts=config.predrafts,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(loaded.dtype).removeprefix("torch."),
         device=str(device),
-        num_pages=num_pages,
+        num_pages=rank.num_pages,
         page_size=config.page_size,
-        weight_bytes=weight_bytes,
-        kv_cache_bytes=storage.num_bytes,
-        forward_bytes=forward_bytes(config, model_config, dtype),
+        weight_bytes=loaded.weight_bytes + (followers.weight_bytes if followers is not None else 0),
+        kv_cache_bytes=rank.storage.num_bytes * config.tensor_parallel_size,
+        forward_bytes=forward_bytes(config, loaded.model_config, loaded.dtype),
         load_seconds=0.0,
     )
     with explained("running the first forwards", "lower --gpu-memory-utilization or --max-num-batched-tokens"):
         policy = _policy(config, runner, uses_graphs(config, device, triton))
-    grammars = GrammarCompiler(folder, ready.vocab_size, ready.eos_token_ids)
+    grammars = GrammarCompiler(Path(config.model), ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
-    ready = msgspec.structs.replace(ready, load_seconds=time.perf_counter() - started)
-    return Parts(config, model_config, device, runner, scheduler, strategy, drafter, policy, grammars, ready, triton)
+    return Parts(
+        config=config,
+        model_config=model_config,
+        device=device,
+        runner=runner,
+        scheduler=scheduler,
+        strategy=strategy,
+        drafter=drafter,
+        policy=policy,
+        grammars=grammars,
+        ready=ready,
+        triton=triton,
+        rank=rank,
+        followers=followers,
+    )
+
+
+def _load(config: EngineConfig, model: ModelConfig) -> tuple[LoadedRank, Followers | None]:
+    """Rank 0's weights, and the other ranks that have loaded theirs at the same time."""
+    share = Share(0, config.tensor_parallel_size)
+    if share.size == 1:
+        return load_rank(config, share), None
+    share.config(model)  # refuses a model that cannot be divided, before any process is started
+    followers = Followers(config)
+    try:
+        loaded = load_rank(config, share)
+        followers.wait_until_loaded()
+    except BaseException:
+        followers.close()
+        raise
+    return loaded, followers
 
 
 def _resolve_drafting(config: EngineConfig, model: ModelConfig) -> EngineConfig:
@@ -145,54 +182,6 @@ def _context(config: EngineConfig, model: ModelConfig) -> int:
     return config.max_model_len
 
 
-def _device(config: EngineConfig) -> torch.device:
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EngineError(f"--device {name!r} is not a device torch knows; use cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EngineError("--device cuda was asked for, but torch finds no CUDA device; use --device cpu.")
-    return device
-
-
-def _dtype(config: EngineConfig, model: ModelConfig) -> torch.dtype:
-    """ "auto" is the checkpoint's own on a GPU and float32 on a CPU, where half precision is slow or inexact."""
-    name = config.dtype
-    if name == "auto":
-        name = "float32" if _device(config).type == "cpu" else model.dtype
-    if name not in DTYPES:
-        raise EngineError(f"--dtype {name!r} is not known; use one of auto, {', '.join(DTYPES)}.")
-    return DTYPES[name]
-
-
-def _storage(
-    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device, asked: bool
-) -> tuple[KVStorage, int]:
-    """As many pages as the memory limit allows and max_num_seqs full contexts could use.
-
-    Fewer than one context takes are refused where somebody `asked` for a length.
-    """
-    assert config.max_model_len is not None
-    longest = -(-config.max_model_len // config.page_size)
-    page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
-    of_drafter = SCHEMES[config.decoding].page_bytes
-    page_bytes += 0 if of_drafter is None else of_drafter(config, model, dtype)
-    num_pages = config.num_pages
-    if num_pages is None:
-        budget = kv_cache_budget(config, model, dtype, device)
-        num_pages = min(config.max_num_seqs * longest, budget // page_bytes)
-    if num_pages < (longest if asked else 1):
-        raise EngineError(
-            f"The KV cache of {num_pages} pages of {config.page_size} tokens cannot hold one context of "
-            f"{config.max_model_len} tokens; lower --max-model-len or raise "
-            f"{limiting_flag(config, device)}."
-        )
-    return KVStorage(model, num_pages, config.page_size, config.max_num_batched_tokens, dtype, device), num_pages
-
-
 def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
     k, scheme = config.draft_length or 1, SCHEMES[config.decoding]
     if not scheme.predrafts:
@@ -213,6 +202,7 @@ def _facts(config: EngineConfig, runner: Runner) -> dict[str, object]:
     gpu = torch.cuda.get_device_name(slots.device) if slots.device.type == "cuda" else None
     return {
         "model": repr(model.config),
+        "processes": config.tensor_parallel_size,
         "layers": sorted({type(module).__name__ for module in model.modules()}),
         "attention": type(runner.attention).__name__,
         "dtype": str(slots.dtype),

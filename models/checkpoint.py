@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from models.config import ModelConfig
 from models.decoder import Decoder
 from models.errors import ModelError
 from models.families import Names
+from models.joining import drop_added_biases
 from models.layout import Place, places
-from models.lora import read_lora
+from models.lora import LowRank, read_lora
 from models.progress import loading_bar
 from models.shards import SINGLE
+from models.share import WHOLE, Share
 from models.weights import Weights, open_weights
 
 #: tensors that some exporters write and that follow from the config
@@ -27,28 +31,37 @@ DERIVED = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
 
 
 def load_decoder(
-    path: Path, dtype: torch.dtype, device: torch.device | str = "cpu", lora: Path | None = None
+    path: Path,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    lora: Path | None = None,
+    share: Share = WHOLE,
 ) -> Decoder:
     """Build the decoder that folder or GGUF file `path` describes and fill it from its weights.
 
     Tensors are read in pieces into their final place, so memory peaks near the size of the result. `lora` is a PEFT
-    folder whose products are added to the weights on the way. The decoder comes in eval mode and without gradients.
+    folder whose products are added to the weights on the way. Of a decoder that several processes share, only this
+    one's part is allocated and copied. The decoder comes in eval mode and without gradients.
     Raises ModelError, before anything large is allocated, where the weights do not fit the config.
     """
     config = ModelConfig.from_folder(path)
     with open_weights(path, config) as weights:
         plan = _plan(config, weights)
         products = {} if lora is None else read_lora(lora, plan)
-        decoder = _allocate(config, dtype, device)
+        decoder = _allocate(share.config(config), dtype, device)
         parameters = dict(decoder.named_parameters())
+        parts = share.parts(config)
         total = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
         with loading_bar(total) as advance:
             for place in plan:
-                for start, rows in weights.pieces(place.name):
-                    added = products.get(place.name)
-                    piece = rows if added is None else rows.float() + added.rows(start, len(rows))
-                    _fill(place, start, piece, parameters[place.parameter])
-                    advance(rows.numel() * dtype.itemsize)
+                part = parts.get(place.name)
+                if part is not None:
+                    cut = share.cut(place.shape, part.shape)
+                    for start, piece in _pieces(weights, place.name, cut, products.get(place.name)):
+                        _fill(part, start, piece, parameters[part.parameter])
+                        advance(piece.numel() * dtype.itemsize)
+    if share.rank:
+        drop_added_biases(decoder)
     return decoder
 
 
@@ -108,11 +121,39 @@ def _check_tied(names: Names, weights: Weights) -> None:
         )
 
 
+def _pieces(weights: Weights, name: str, cut: tuple[slice, ...], added: LowRank | None) -> Iterator[tuple[int, Tensor]]:
+    """What a tensor holds inside `cut`, by runs of rows, each with the number of its first there."""
+    wanted, *columns = cut
+    for start, rows in weights.pieces(name):
+        first, last = max(start, wanted.start), min(start + len(rows), wanted.stop)
+        if first < last:
+            piece = rows[first - start : last - start]
+            if added is not None:
+                piece = piece.float() + added.rows(first, last - first)
+            yield first - wanted.start, piece[(slice(None), *columns)]
+
+
+class _Unfilled(TorchFunctionMode):
+    """Makes parameters without torch's meta operators in Python: they import its compiler and sympy, which takes longer
+    than all the rest of an engine's start."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.init.normal_:
+            return kwargs["tensor"]
+        if func is torch.empty_like:
+            return torch.empty(args[0].shape, dtype=args[0].dtype, **kwargs)
+        return func(*args, **kwargs)
+
+
 def _allocate(config: ModelConfig, dtype: torch.dtype, device: torch.device | str) -> Decoder:
     """A decoder with uninitialised parameters and exact rotary tables, shaped on meta so nothing is filled twice."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         decoder = Decoder(config)
-    decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)
+    with _Unfilled():
+        decoder = decoder.to(dtype).requires_grad_(False).to_empty(device=device)
     decoder.build_tables()
     return decoder.eval()
 

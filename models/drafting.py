@@ -9,13 +9,15 @@ from models.errors import ModelError
 from models.families import DraftKeys, Family
 from models.fields import flag, section, token_id, whole
 
-#: what is drafted or denoised, and whether a mask predicts its own position (0) or the next one (1)
+#: what is drafted or denoised, and whether a mask predicts its own position (0) or the next one (1); blocks are counted
+#: from the text's first token ("block"), or follow a prompt that sees itself in both directions ("prompt-block")
 SCHEMES: dict[str, tuple[int, ...]] = {
     "tidar": (0,),
     "linear": (0,),
     "sdlm": (1,),
     "idlm": (1,),
     "block": (0,),
+    "prompt-block": (0,),
     "denoise": (0, 1),
 }
 

@@ -177,7 +177,7 @@ FAMILIES: dict[str, Family] = {
         head_dim=128,
         num_kv_heads=32,
         names=NEMOTRON_NAMES,
-        drafts=(DraftKeys("block", shift=0, mask_token_id=151662, draft_length=32),),
+        drafts=(DraftKeys("prompt-block", shift=0, mask_token_id=151662, draft_length=32),),
     ),
     "SDARForCausalLM": Family(
         "sdar",

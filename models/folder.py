@@ -42,7 +42,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def eos_token_ids(folder: Path, config: dict[str, Any]) -> tuple[int, ...]:
     """Ids that end a text, of config.json, generation_config.json and the tokenizer's own eos_token.
 
-    Chat models name theirs in the second only, some fine-tuned ones in the third only.
+    Chat models name theirs in the second only, some fine-tuned ones in the third only. A GGUF file has one place.
     """
     if folder.is_file():
         return token_ids(config, "eos_token_id")

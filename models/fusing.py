@@ -46,7 +46,9 @@ class FusedLayer(nn.Module):
         return heads[:, : self.num_heads], heads[:, self.num_heads : rotated], heads[:, rotated:]
 
 
-def _add_product(x: Tensor, y: Tensor, linear: Linear) -> Tensor:
-    """x + linear(y) in x's own memory: the product adds as it stores."""
+def _add_product(x: Tensor, y: Tensor, linear: nn.Module) -> Tensor:
+    """x + linear(y) in x's own memory: a plain product adds as it stores."""
+    if not isinstance(linear, Linear):
+        return x.add_(linear(y))
     x.addmm_(y, linear.weight)
     return x if linear.bias is None else x.add_(linear.bias)

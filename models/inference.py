@@ -15,11 +15,11 @@ def prepare_for_inference(decoder: Decoder, triton: bool, adapter: dict[str, Ten
     `adapter`: tensors of a TiDAR adapter to serve it with. Fused layers have no place for them, so that Triton then
     stays with attention and sampling.
     """
-    if triton and adapter is None:
+    if triton and not adapter:
         from models.fusing import fuse_layers
 
         fuse_layers(decoder)
     elif decoder.embed.weight.device.type == "cpu":
         pack_for_cpu(decoder)
-    if adapter is not None:
+    if adapter:
         storage.apply(decoder, adapter)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models.decoder import Decoder, Layer, RMSNorm
 from models.linear import Linear
+from models.quantization import Int4Linear, Int8Linear
 
 #: up to so many elements a weight is also kept in the form that is fastest for few rows
 SMALL = 2**19
@@ -165,6 +166,8 @@ def _pack_layer(layer: Layer) -> None:
 
 
 def _packed(linear: nn.Module) -> nn.Module:
+    if isinstance(linear, (Int8Linear, Int4Linear)):
+        return linear
     assert isinstance(linear, Linear)
     return _layout(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
 

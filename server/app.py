@@ -7,13 +7,14 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from models.tokenizer import Tokenizer
 from server.access_log import AccessLog
 from server.errors import install_error_handlers
 from server.exchange import Exchange
 from server.middleware.auth import ApiKeys
 from server.middleware.body_limit import BodyLimit
+from server.middleware.door import Door
 from server.middleware.exchanges import Exchanges
 from server.middleware.request_id import RequestId
 from server.protocol.errors import FAILURES
@@ -24,7 +25,7 @@ from server.tracing import Tracing
 
 
 def create_app(
-    settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer, tracing: Tracing | None = None
+    settings: ServerSettings, engine: EngineFleet, tokenizer: Tokenizer, tracing: Tracing | None = None
 ) -> FastAPI:
     """The HTTP application over a loaded engine; `app.state.serving` is what its routes share."""
     app = FastAPI(
@@ -42,6 +43,7 @@ def create_app(
         app.include_router(web.web_router())
     install_error_handlers(app)
     # The last one added is the first to see a request.
+    app.add_middleware(Door, gate=app.state.serving.gate)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys, also_open=web.page_files() if settings.web else ())

@@ -35,13 +35,20 @@ def _rows(settings: ServerSettings, config: EngineConfig, ready: Ready, address:
             if config.synthetic_acceptance is not None
             else []
         ),
-        ("runs on", f"{ready.device}, {ready.dtype}"),
+        ("runs on", f"{ready.device}, {ready.dtype}{_processes(config)}"),
         ("context", f"{ready.max_model_len} tokens"),
         ("KV cache", pages),
         *_memory(ready),
         ("API keys", f"{len(settings.api_keys)}" if settings.api_keys else "none: open to whoever can connect"),
         ("listens at", address),
     ]
+
+
+def _processes(config: EngineConfig) -> str:
+    """How many engines there are, and over how many processes each is split, where that is more than one."""
+    split = f", split over {config.tensor_parallel_size} processes" if config.tensor_parallel_size > 1 else ""
+    count = config.data_parallel_size
+    return f"{split}; {count} engines, of which one is shown" if count > 1 else split
 
 
 def _memory(ready: Ready) -> list[tuple[str, str]]:

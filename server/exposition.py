@@ -1,4 +1,4 @@
-"""/metrics: the engine's last snapshot and the server's own figures, as Prometheus families.
+"""/metrics: each engine's last snapshot and the server's own figures, as Prometheus families.
 
 d_0 of a step comes from the AR head, so it is vLLM's bonus token: a decode step counts one draft, k - 1 draft tokens
 and a - 1 accepted ones. Hence tokens per forward = 1 + accepted / drafts.
@@ -6,14 +6,15 @@ and a - 1 accepted ones. Hence tokens per forward = 1 + accepted / drafts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from engine.messages import EngineStats
 from server.metrics import ServerMetrics
 from server.step_families import step_families
@@ -22,12 +23,17 @@ Families = Iterator[Metric]
 
 
 class Exposition(Collector):
-    """Collects everything at the moment of a scrape; nothing is kept here."""
+    """Collects everything at the moment of a scrape; nothing is kept here.
 
-    def __init__(self, engine: EngineClient, metrics: ServerMetrics, model: str) -> None:
-        self._engine = engine
+    Figures of an engine carry its number as the label `engine`; what the server itself measures is of all engines.
+    """
+
+    def __init__(self, fleet: EngineFleet, metrics: ServerMetrics, model: str) -> None:
         self._metrics = metrics
         self._labels = {"model_name": model}
+        self._engines = [
+            _EngineFigures(engine, {**self._labels, "engine": str(index)}) for index, engine in enumerate(fleet.engines)
+        ]
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -36,12 +42,47 @@ class Exposition(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Families:
+        yield from _joined(figures.families() for figures in self._engines)
+        yield from self._requests()
+
+    def _requests(self) -> Families:
+        finished = CounterMetricFamily(
+            "tidar:request_success", "Sequences finished, by reason.", labels=[*self._labels, "finished_reason"]
+        )
+        for reason, count in self._metrics.finished.items():
+            finished.add_metric([*self._labels.values(), reason], count)
+        yield finished
+        errors = CounterMetricFamily(
+            "tidar:request_errors",
+            "HTTP requests that failed, mid-stream too, by kind.",
+            labels=[*self._labels, "kind"],
+        )
+        for kind, count in self._metrics.errors.items():
+            errors.add_metric([*self._labels.values(), kind], count)
+        yield errors
+        answered = CounterMetricFamily(
+            "tidar:http_requests", "HTTP requests answered.", labels=[*self._labels, "method", "handler", "status"]
+        )
+        for (method, handler, status), count in self._metrics.answered.items():
+            answered.add_metric([*self._labels.values(), method, handler, str(status)], count)
+        yield answered
+        for histogram in self._metrics.histograms:
+            yield histogram.family(self._labels)
+
+
+class _EngineFigures:
+    """The families of one engine."""
+
+    def __init__(self, engine: EngineClient, labels: dict[str, str]) -> None:
+        self._engine = engine
+        self._labels = labels
+
+    def families(self) -> Families:
         stats = self._engine.stats
         yield from self._load(stats)
         yield from self._tokens(stats)
         yield from self._drafting(stats)
         yield from self._speculation_aliases(stats)
-        yield from self._requests()
         yield from self._steps(stats)
         yield from step_families(stats, self._labels)
 
@@ -97,30 +138,6 @@ class Exposition(Collector):
             yield self._counter(name, text, value, prefix="vllm:spec_decode_")
         yield self._per_position("vllm:spec_decode_num_accepted_tokens_per_pos", stats)
 
-    def _requests(self) -> Families:
-        finished = CounterMetricFamily(
-            "tidar:request_success", "Sequences finished, by reason.", labels=[*self._labels, "finished_reason"]
-        )
-        for reason, count in self._metrics.finished.items():
-            finished.add_metric([*self._labels.values(), reason], count)
-        yield finished
-        errors = CounterMetricFamily(
-            "tidar:request_errors",
-            "HTTP requests that failed, mid-stream too, by kind.",
-            labels=[*self._labels, "kind"],
-        )
-        for kind, count in self._metrics.errors.items():
-            errors.add_metric([*self._labels.values(), kind], count)
-        yield errors
-        answered = CounterMetricFamily(
-            "tidar:http_requests", "HTTP requests answered.", labels=[*self._labels, "method", "handler", "status"]
-        )
-        for (method, handler, status), count in self._metrics.answered.items():
-            answered.add_metric([*self._labels.values(), method, handler, str(status)], count)
-        yield answered
-        for histogram in self._metrics.histograms:
-            yield histogram.family(self._labels)
-
     def _steps(self, stats: EngineStats) -> Families:
         yield self._counter("steps", "Engine steps.", stats.steps)
         yield self._counter("step_seconds", "Seconds spent in engine steps.", stats.step_seconds)
@@ -158,3 +175,13 @@ class Exposition(Collector):
         family = HistogramMetricFamily("tidar:acceptance_length", text, labels=list(self._labels))
         family.add_metric(list(self._labels.values()), buckets, total)
         return family
+
+
+def _joined(parts: Iterable[Families]) -> list[Metric]:
+    """Families of the same name made one, with the samples of all parts."""
+    joined: dict[str, Metric] = {}
+    for family in chain.from_iterable(parts):
+        known = joined.setdefault(family.name, family)
+        if known is not family:
+            known.samples += family.samples
+    return list(joined.values())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from engine.messages import Submit
 from engine.params import SamplingParams
 from models.detokenizer import IncrementalDetokenizer
@@ -25,6 +25,9 @@ from server.reasoning.base import ReasoningParser
 from server.timeline import Timeline
 from server.tools.choice import ToolUse
 from server.transcript import Delta, Stopping, Transcript
+
+#: deltas that may wait behind one another for a slow client; what is beyond waits in the engine client, which counts it
+READ_AHEAD = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Job:
     tools: ToolUse | None = None
     grammar_field: str | None = None
     created: float = field(default_factory=time.time)
-    arrived: float = field(default_factory=time.perf_counter)
+    arrived: float = field(default_factory=time.monotonic)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -73,7 +76,7 @@ class Job:
             prompt_token_ids=self.prompt_of(index).token_ids,
             params=params,
             priority=self.priority,
-            arrival_time=self.created,
+            arrival_time=self.arrived,
         )
 
 
@@ -83,7 +86,7 @@ class Generation:
     `failure` is the kind of error that ended it, if one did.
     """
 
-    def __init__(self, job: Job, engine: EngineClient, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
+    def __init__(self, job: Job, engine: EngineFleet, tokenizer: Tokenizer, metrics: ServerMetrics) -> None:
         self.job = job
         self.failure: str | None = None
         self._engine = engine
@@ -173,15 +176,15 @@ class Generation:
 
 async def _merge(streams: list[AsyncGenerator[Delta, None]]) -> AsyncGenerator[Delta, None]:
     """Items of all streams as they come; the first failure ends all of them."""
-    items: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+    items: asyncio.Queue[Delta | Exception | None] = asyncio.Queue(READ_AHEAD)
 
     async def pump(stream: AsyncGenerator[Delta, None]) -> None:
         try:
             async for item in stream:
-                items.put_nowait(item)
-            items.put_nowait(None)
+                await items.put(item)
+            await items.put(None)
         except Exception as error:
-            items.put_nowait(error)
+            await items.put(error)
 
     tasks = [asyncio.create_task(pump(stream)) for stream in streams]
     try:

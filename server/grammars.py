@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,12 +26,21 @@ PATIENCE = 5.0
 START_PATIENCE = 60.0
 #: verdicts that are remembered, by digest
 REMEMBERED = 1024
+#: seconds for which a grammar that ran out of time is not tried again; a machine may just have been busy
+RETRY_SECONDS = 60.0
 #: seconds a grammar may wait for its turn
 TURN_PATIENCE = 30.0
 
 #: what a process that is gone shows as; the last is uvloop's word for it
 GONE = (asyncio.IncompleteReadError, ConnectionError, RuntimeError)
 TOO_COMPLEX = f"The grammar takes longer than {PATIENCE:.0f} s or too much memory to compile; simplify it."
+
+
+class Verdict(NamedTuple):
+    """What is wrong with a grammar, or nothing, and until when (monotonic, in seconds) that stands."""
+
+    message: str
+    until: float = float("inf")
 
 
 class GrammarDoor:
@@ -40,7 +51,7 @@ class GrammarDoor:
         self._command = ("-m", "engine.grammar.checking", config.model, str(ready.vocab_size), eos)
         self._process: Process | None = None
         self._turn = asyncio.Lock()
-        self._verdicts: OrderedDict[bytes, str] = OrderedDict()
+        self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
 
     async def check(self, grammar: Grammar, param: str) -> None:
         """Raises a 400 that names `param` for a grammar that is wrong or too complex, a 503 after too long a wait."""
@@ -49,12 +60,9 @@ class GrammarDoor:
         except UnicodeEncodeError:
             raise bad_request("The grammar has half a surrogate pair in it.", param) from None
         digest = hashlib.sha256(request).digest()
-        if digest not in self._verdicts:
-            await self._judge(digest, request)
-        self._verdicts.move_to_end(digest)
-        message = self._verdicts[digest]
-        if message:
-            raise bad_request(message, param)
+        verdict = self._known(digest) or await self._judge(digest, request)
+        if verdict.message:
+            raise bad_request(verdict.message, param)
 
     async def close(self) -> None:
         """End the process."""
@@ -64,20 +72,30 @@ class GrammarDoor:
                 process.kill()
             await process.wait()
 
-    async def _judge(self, digest: bytes, request: bytes) -> None:
+    def _known(self, digest: bytes) -> Verdict | None:
+        verdict = self._verdicts.get(digest)
+        if verdict is None or time.monotonic() > verdict.until:
+            return None
+        self._verdicts.move_to_end(digest)
+        return verdict
+
+    async def _judge(self, digest: bytes, request: bytes) -> Verdict:
         try:
             await asyncio.wait_for(self._turn.acquire(), TURN_PATIENCE)
         except TimeoutError:
             raise unavailable("Too many new grammars are waiting to be compiled; try again.", "grammars_busy") from None
         try:
-            if digest not in self._verdicts:
-                self._verdicts[digest] = await self._ask(request)
+            verdict = self._known(digest)
+            if verdict is None:
+                verdict = self._verdicts[digest] = await self._ask(request)
+                self._verdicts.move_to_end(digest)
         finally:
             self._turn.release()
         while len(self._verdicts) > REMEMBERED:
             self._verdicts.popitem(last=False)
+        return verdict
 
-    async def _ask(self, request: bytes) -> str:
+    async def _ask(self, request: bytes) -> Verdict:
         """The process's verdict. A process that is cut off in the middle of one is of no use any more.
 
         One that is gone may have ended before this grammar came, so the grammar is tried once more.
@@ -86,7 +104,7 @@ class GrammarDoor:
             if self._process is None:
                 self._process = await self._start()
             try:
-                return (await asyncio.wait_for(_exchange(self._process, request), PATIENCE)).decode()
+                return Verdict((await asyncio.wait_for(_exchange(self._process, request), PATIENCE)).decode())
             except GONE:
                 await self.close()
             except TimeoutError:
@@ -95,7 +113,7 @@ class GrammarDoor:
             except BaseException:
                 await self.close()
                 raise
-        return TOO_COMPLEX
+        return Verdict(TOO_COMPLEX, time.monotonic() + RETRY_SECONDS)
 
     async def _start(self) -> Process:
         process = await asyncio.create_subprocess_exec(

@@ -30,7 +30,7 @@ async def completion_job(
     body: CompletionRequest, request_id: str, tokenizer: Tokenizer, ready: Ready, grammars: GrammarDoor
 ) -> Job:
     """Raises a 400 that names the field at fault."""
-    created, arrived = time.time(), time.perf_counter()
+    created, arrived = time.time(), time.monotonic()
     body.refuse_unsupported()
     stopping = _stopping(body)
     context = ready.max_model_len
@@ -66,7 +66,7 @@ async def chat_job(
     formats: Formats | None = None,
 ) -> Job:
     """Raises a 400 that names the field at fault."""
-    created, arrived = time.time(), time.perf_counter()
+    created, arrived = time.time(), time.monotonic()
     body.refuse_unsupported()
     stopping = _stopping(body)
     context = ready.max_model_len

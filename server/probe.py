@@ -1,4 +1,4 @@
-"""Does the engine really answer? A forward seen lately says yes; otherwise it is asked for one token."""
+"""Does an engine really answer? A forward seen lately says yes; otherwise it is asked for one token."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import uuid
 from contextlib import aclosing
 
 from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from engine.messages import Submit
 from engine.params import SamplingParams
 
@@ -17,6 +18,24 @@ RECENT_SECONDS = 10.0
 PATIENCE_SECONDS = 5.0
 #: before everything else in the queue
 PRIORITY = -(2**31)
+
+
+class Readiness:
+    """Whether at least one engine answers."""
+
+    def __init__(self, fleet: EngineFleet) -> None:
+        self._probes = [Probe(engine) for engine in fleet.engines]
+
+    async def serves(self) -> bool:
+        asking = [asyncio.ensure_future(probe.answers()) for probe in self._probes]
+        try:
+            for answer in asyncio.as_completed(asking):
+                if await answer:
+                    return True
+            return False
+        finally:
+            for question in asking:
+                question.cancel()
 
 
 class Probe:
@@ -44,7 +63,7 @@ class Probe:
             prompt_token_ids=[0],
             params=SamplingParams(temperature=0.0, max_tokens=1),
             priority=PRIORITY,
-            arrival_time=time.time(),
+            arrival_time=time.monotonic(),
         )
         async with aclosing(self._engine.generate(submit)) as outputs:
             async for output in outputs:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import asdict
 from rich.console import Console
 
-from engine.client import EngineClient
 from engine.config import EngineConfig
 from engine.errors import EngineError
+from engine.fleet import EngineFleet
 from engine.logs import FIELDS, configure_logging
 from engine.messages import Ready
 from models.errors import ModelError
@@ -89,9 +89,9 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
             traces.close()
 
 
-async def _load(config: EngineConfig) -> tuple[EngineClient, Tokenizer]:
+async def _load(config: EngineConfig) -> tuple[EngineFleet, Tokenizer]:
     """The engine process, the tokenizer and the web framework, all at the same time."""
-    starting = asyncio.ensure_future(EngineClient.start(config))
+    starting = asyncio.ensure_future(EngineFleet.start(config))
     try:
         tokenizer = await asyncio.to_thread(_tokenizer, config.model)
         await asyncio.to_thread(importlib.import_module, "server.app")
@@ -117,7 +117,7 @@ def _tracing(settings: ServerSettings) -> Tracing | None:
     return tracing(settings.otlp_endpoint, settings.model_names[0])
 
 
-def _app(settings: ServerSettings, engine: EngineClient, tokenizer: Tokenizer, traces: Tracing | None) -> FastAPI:
+def _app(settings: ServerSettings, engine: EngineFleet, tokenizer: Tokenizer, traces: Tracing | None) -> FastAPI:
     from server.app import create_app
 
     return create_app(settings, engine, tokenizer, traces)
@@ -206,12 +206,29 @@ def _listener(settings: ServerSettings) -> socket.socket | None:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _drop_the_vanished(listener, settings.client_timeout)
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
         raise EngineError(f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}).") from None
     return listener
+
+
+def _drop_the_vanished(listener: socket.socket, seconds: float) -> None:
+    """Let the system end connections, which inherit this, whose peers are gone or read nothing for so long.
+
+    The event loop cannot: to close a connection it first waits for what it has still to send.
+    """
+    if not seconds:
+        return
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    whole = max(1, round(seconds))
+    for name, value in (("TCP_KEEPIDLE", whole), ("TCP_KEEPINTVL", whole), ("TCP_KEEPCNT", 1)):
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def _url(settings: ServerSettings, listener: socket.socket) -> str:

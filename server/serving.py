@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from engine.client import EngineClient
+from engine.fleet import EngineFleet
 from models.tokenizer import Tokenizer
 from server.errors import ApiError
 from server.exchange import Exchange
@@ -18,7 +18,7 @@ from server.gate import Gate
 from server.generation import Generation, Job
 from server.grammars import GrammarDoor
 from server.metrics import ServerMetrics
-from server.probe import Probe
+from server.probe import Readiness
 from server.protocol.sampling import SamplingRequest
 from server.responses.store import ResponseStore
 from server.settings import ServerSettings
@@ -32,16 +32,16 @@ class Serving:
     """One model being served. Made once by the application and found on `request.app.state`."""
 
     settings: ServerSettings
-    engine: EngineClient
+    engine: EngineFleet
     tokenizer: Tokenizer
     started: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
         self.formats = Formats.of(self.settings, self.tokenizer)
         self.metrics = ServerMetrics()
-        self.gate = Gate(self.engine)
+        self.gate = Gate(self.engine, self.metrics, self.settings.max_queue_seconds)
         self.grammars = GrammarDoor(self.engine.config, self.engine.ready)
-        self.probe = Probe(self.engine)
+        self.readiness = Readiness(self.engine)
         self.responses = ResponseStore(self.settings.max_stored_responses)
         self.exposition = Exposition(self.engine, self.metrics, self.model_name)
 
@@ -69,8 +69,8 @@ class Serving:
         return name
 
     def generate(self, job: Job, exchange: Exchange) -> Generation:
-        """Let the job in and make it ready to run. Raises ApiError where it has to wait or go elsewhere."""
-        self.gate.admit(job.sequences)
+        """Make a job that has its places ready to run. Raises a 503 where it has to go elsewhere by now."""
+        self.gate.check_open()
         exchange.generation = Generation(job, self.engine, self.tokenizer, self.metrics)
         return exchange.generation
 

@@ -12,6 +12,8 @@ from server.transcript import Delta
 
 #: weight of the last step in the expected time of the next
 LATEST = 0.3
+#: deltas that may wait for a slow client
+READ_AHEAD = 16
 #: no token is held longer than this, in seconds
 PATIENCE = 0.5
 
@@ -37,7 +39,7 @@ class _Lane:
 
 async def smoothed(deltas: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
     """The same deltas, one token each, in order within a choice. What fails, fails after all that came before it."""
-    arrivals: asyncio.Queue[tuple[float, Delta | None]] = asyncio.Queue()
+    arrivals: asyncio.Queue[tuple[float, Delta | None]] = asyncio.Queue(READ_AHEAD)
     pump = asyncio.create_task(_pump(deltas, arrivals))
     lanes: dict[int, _Lane] = {}
     open_ended = True
@@ -67,9 +69,11 @@ async def smoothed(deltas: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta,
 async def _pump(deltas: AsyncGenerator[Delta, None], arrivals: asyncio.Queue[tuple[float, Delta | None]]) -> None:
     try:
         async for delta in deltas:
-            arrivals.put_nowait((time.monotonic(), delta))
-    finally:
-        arrivals.put_nowait((time.monotonic(), None))
+            await arrivals.put((time.monotonic(), delta))
+    except Exception:
+        await arrivals.put((time.monotonic(), None))
+        raise
+    await arrivals.put((time.monotonic(), None))
 
 
 async def _next(

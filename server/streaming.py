@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from server.disconnect import ClientGoneError, while_connected
 from server.errors import ApiError, error_response
 from server.exchange import CLIENT_CLOSED, note_error
+from server.settings import StreamTimes
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -30,8 +32,9 @@ class EventStream(Response):
     """Streams `chunks`, JSON documents, as server-sent events and closes them whatever happens.
 
     Headers wait for the first chunk, so that an early failure still has its proper status; but no longer than
-    `keep_alive` seconds, which is also the longest silence before a comment keeps the connection open. With `framed`
-    the chunks are events already, and say themselves which is the last.
+    `keep_alive` seconds, which is also the longest silence before a comment keeps the connection open. Chunks are made
+    as fast as the client reads them; one that reads nothing for `client_timeout` seconds is taken for gone. With
+    `framed` the chunks are events already, and say themselves which is the last.
     """
 
     media_type = "text/event-stream"
@@ -39,14 +42,15 @@ class EventStream(Response):
     def __init__(
         self,
         chunks: AsyncGenerator[bytes, None],
-        keep_alive: float,
+        times: StreamTimes,
         headers: Mapping[str, str] | None = None,
         framed: bool = False,
     ) -> None:
         self.status_code = 200
         self.background = None
         self._chunks = chunks
-        self._keep_alive = keep_alive
+        self._keep_alive = times.keep_alive
+        self._client_timeout = times.client_timeout or None
         self._framed = framed
         self._started = False
         self._quiet = True
@@ -65,6 +69,8 @@ class EventStream(Response):
             async with aclosing(self._chunks):
                 async for chunk in self._chunks:
                     await self._send(send, chunk if self._framed else event(chunk))
+        except ClientGoneError:
+            raise
         except Exception as error:
             heartbeat.cancel()
             failure = as_api_error(error)
@@ -84,7 +90,8 @@ class EventStream(Response):
             self._quiet = True
             await asyncio.sleep(self._keep_alive)
             if self._quiet:
-                await self._send(send, KEEP_ALIVE)
+                with contextlib.suppress(ClientGoneError):
+                    await self._send(send, KEEP_ALIVE)
 
     async def _send(self, send: Send, data: bytes) -> None:
         async with self._sending:
@@ -92,7 +99,12 @@ class EventStream(Response):
             if not self._started:
                 self._started = True
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            try:
+                async with asyncio.timeout(self._client_timeout):
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            except TimeoutError:
+                logger.warning("A client that read nothing for %g s is taken for gone.", self._client_timeout)
+                raise ClientGoneError from None
 
 
 def as_api_error(error: Exception) -> ApiError:

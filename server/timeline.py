@@ -30,7 +30,7 @@ class Timeline:
         """`count` tokens have just arrived together; the time since the last ones is shared among them."""
         if not count:
             return
-        now = time.perf_counter()
+        now = time.monotonic()
         if not self._tokens:
             self._first = now
             self._metrics.time_to_first_token.observe(now - self._arrived)
@@ -48,7 +48,7 @@ class Timeline:
             self.times, self.steps = output.times, output.steps
         self._metrics.finished[reason] += 1
         if reason in ("stop", "length"):
-            seconds = time.perf_counter() - self._arrived
+            seconds = time.monotonic() - self._arrived
             self._metrics.served(self.times, seconds, self._prompt_tokens, self._tokens)
             if self.steps is not None:
                 self._metrics.decoded(self.steps)

@@ -32,6 +32,12 @@ class KVStorage:
         shape = (config.num_layers, slots, 2, config.num_kv_heads, config.head_dim)
         self.slots: Tensor = torch.zeros(shape, dtype=dtype, device=device)
 
+    def move(self, sources: list[int], targets: list[int]) -> None:
+        """Copy K and V of every layer from slots to slots; none is in both lists."""
+        device = self.slots.device
+        kept = self.slots.index_select(1, torch.tensor(sources, device=device))
+        self.slots.index_copy_(1, torch.tensor(targets, device=device), kept)
+
     @property
     def num_bytes(self) -> int:
         return self.slots.numel() * self.slots.element_size()

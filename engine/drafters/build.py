@@ -12,6 +12,7 @@ from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.drafters.draft_model import DraftModel
 from engine.drafters.eagle import EagleDrafter
+from engine.drafters.eagle_tree import EagleTreeDrafter
 from engine.drafters.ngram import NgramDrafter
 from engine.errors import EngineError
 from engine.runner import Runner
@@ -43,9 +44,17 @@ def make_draft_model(config: EngineConfig, beside: Beside) -> DraftModel:
 
 
 def make_eagle(config: EngineConfig, beside: Beside) -> EagleDrafter:
+    if config.draft_width > 1 and beside.triton:
+        raise EngineError(
+            "--draft-width above 1 makes trees, which Triton attention cannot see; use --attention-backend torch."
+        )
     head = load_eagle(_folder(config), beside.model)
-    attention = _attention(config, beside, head.config.layer)
-    return EagleDrafter(head, attention, _sampler(beside), beside.scheduler.reserve)
+    opened = config.max_num_seqs * config.draft_width * (config.draft_length or 1)
+    attention, sampler = _attention(config, beside, head.config.layer, opened), _sampler(beside)
+    if config.draft_width == 1:
+        return EagleDrafter(head, attention, sampler, beside.scheduler.reserve)
+    nodes = config.draft_nodes or config.draft_width * (config.draft_length or 1)
+    return EagleTreeDrafter(head, attention, sampler, beside.scheduler.reserve, config.draft_width, nodes)
 
 
 def draft_model_page_bytes(config: EngineConfig, target: ModelConfig, dtype: torch.dtype) -> int:
@@ -62,10 +71,10 @@ def _sampler(beside: Beside) -> Sampler:
     return Sampler(beside.model.config.vocab_size, beside.device, beside.triton)
 
 
-def _attention(config: EngineConfig, beside: Beside, cached: ModelConfig) -> AttentionBackend:
+def _attention(config: EngineConfig, beside: Beside, cached: ModelConfig, scratch_rows: int = 0) -> AttentionBackend:
     """Attention over a storage of the drafter's own, under the page numbers of the engine's."""
     pool = beside.scheduler.pool
-    rows = config.max_num_batched_tokens
+    rows = max(config.max_num_batched_tokens, scratch_rows)
     storage = KVStorage(cached, pool.num_pages, pool.page_size, rows, beside.dtype, beside.device)
     return make_attention(beside.triton, storage)
 

@@ -46,7 +46,8 @@ class EagleDrafter(StepwiseDrafter):
             follower = self.follower(sequence)
             first = follower.shadow.prefix_len = sequence.prefix_len - kept
             windows.append(follower.window(sequence, sequence.tokens[first + 1 : first + 1 + kept]))
-            rows.append(torch.arange(d.window.start, d.window.start + kept))
+            path = range(kept) if d.resolution.path is None else d.resolution.path[:kept]
+            rows.append(torch.tensor([d.window.start + row for row in path]))
         if not windows:
             return []
         outputs = self._forward(windows, [features[r] for r in rows])
@@ -85,8 +86,11 @@ class EagleDrafter(StepwiseDrafter):
         return out
 
     def _logits(self) -> Tensor:
+        return self._vocabulary_logits(self._outputs)
+
+    def _vocabulary_logits(self, outputs: Tensor) -> Tensor:
         """Scores over the target's vocabulary; -inf where the head has no such token."""
-        scores = self.head.logits(self._outputs)
+        scores = self.head.logits(outputs)
         scores = scores if scores.dtype == torch.float64 else scores.float()
         full = scores.new_full((len(scores), self.head.config.layer.vocab_size), float("-inf"))
         full[:, self.head.targets] = scores

@@ -14,7 +14,9 @@ GRAPH_ROWS = 288
 
 
 def uses_resident(config: EngineConfig, device: torch.device) -> bool:
-    """What --async-scheduling says, or whether this is a GPU."""
+    """What --async-scheduling says, or whether this is a GPU; a split model's ranks take every step from the host."""
+    if config.tensor_parallel_size > 1:
+        return False
     return device.type == "cuda" if config.async_scheduling is None else config.async_scheduling
 
 

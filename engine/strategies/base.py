@@ -41,13 +41,15 @@ class Resolution:
     `committed` are final tokens in order; `kept` clean rows have become prefix. `draft_rows`, relative to the window's
     first row, are the rows whose logits give the next drafts; empty means the next step is cold. `fixed` are the
     targets, by index, whose sampled tokens this step decided; None means as many of the first as were committed. A
-    token is decided once, and committed then or in a later step, when all before it are.
+    token is decided once, and committed then or in a later step, when all before it are. `path` are the rows that have
+    become prefix, where these are not the first.
     """
 
     committed: list[int]
     kept: int
     draft_rows: Rows = field(default_factory=lambda: range(0))
     fixed: Rows | None = None
+    path: list[int] | None = None
 
 
 class Strategy(ABC):

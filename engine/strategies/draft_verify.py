@@ -44,10 +44,11 @@ class DraftVerify(Strategy):
         return (tuple(pending - 1 + j for j in sorted(useful)), k) if useful else ((), 0)
 
     def fill(self, window: Window) -> list[int]:
+        masks = window.shape.rows - len(window.tokens)
+        if not masks:
+            return window.tokens
         shape = window.shape
         assert isinstance(shape, WindowShape)
-        if not shape.groups:
-            return window.tokens
         # without a mask token no window is planned with masks; the probe of step costs has some, and any token will do
         first, last = self.mask_token_id or 0, self.mask_places - 1
         group = [first + min(place, last) for place in range(shape.group_length)]

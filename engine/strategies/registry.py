@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.strategies.base import Strategy
+    from engine.strategies.block_windows import Clean
     from engine.strategies.drafter import Beside, Drafter
     from models.config import ModelConfig
 
@@ -58,7 +59,8 @@ def _block_diffusion(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.block_diffusion import BlockDiffusion
     from engine.strategies.denoise_settings import block_model, unmasking
 
-    blocks = block_model(config, model, "causal" if _drafts_as(model) == ("tidar", 0) else "aligned")
+    clean: dict[str, Clean] = {"block": "aligned", "prompt-block": "prompt"}
+    blocks = block_model(config, model, clean.get(_kind(model), "causal"))
     return BlockDiffusion(blocks, unmasking(config, threshold=0.9), config.max_num_batched_tokens)
 
 
@@ -89,6 +91,12 @@ def _verify(config: EngineConfig, model: ModelConfig) -> Strategy:
     from engine.strategies.draft_verify import DraftVerify
 
     return DraftVerify(None)
+
+
+def _verify_tree(config: EngineConfig, model: ModelConfig) -> Strategy:
+    from engine.strategies.tree_verify import TreeVerify
+
+    return _verify(config, model) if config.draft_width == 1 else TreeVerify()
 
 
 def _ngram(config: EngineConfig, beside: Beside) -> Drafter:
@@ -123,6 +131,8 @@ def _eagle_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) -
 
 THRESHOLD, STEPS, ORDER, CACHE = "denoise_threshold", "denoise_steps", "denoise_order", "denoise_cache"
 
+SHIFTED = "denoise, shifted"
+
 SCHEMES: dict[str, Scheme] = {
     "ar": Scheme(_draft_verify, draft_length=1, resident=True),
     "tidar": Scheme(_draft_verify, predrafts=True, resident=True),
@@ -132,20 +142,21 @@ SCHEMES: dict[str, Scheme] = {
     "dream": Scheme(_dream, heeds=frozenset({STEPS, ORDER})),
     "ngram": Scheme(_verify, _ngram, predrafts=True),
     "draft-model": Scheme(_verify, _draft_model, _draft_model_bytes, predrafts=True),
-    "eagle3": Scheme(_verify, _eagle, _eagle_bytes, predrafts=True),
+    "eagle3": Scheme(_verify_tree, _eagle, _eagle_bytes, predrafts=True),
 }
 
-#: by the scheme and the shift of a checkpoint's draft config, what it can be decoded with; the first is auto
-CHECKPOINTS: dict[tuple[str, int], tuple[str, ...]] = {
-    ("", 0): ("ar",),
-    ("tidar", 0): ("tidar", "ar", "block-diffusion"),
-    ("adapter", 0): ("tidar", "ar"),
-    ("linear", 0): ("ar",),
-    ("sdlm", 1): ("ar",),
-    ("idlm", 1): ("ar",),
-    ("block", 0): ("block-diffusion",),
-    ("denoise", 0): ("llada", "d2f"),
-    ("denoise", 1): ("dream", "d2f"),
+#: by the `scheme` of a checkpoint's draft config ("" where it has none), what it can be decoded with; the first is auto
+CHECKPOINTS: dict[str, tuple[str, ...]] = {
+    "": ("ar",),
+    "tidar": ("tidar", "ar", "block-diffusion"),
+    "adapter": ("tidar", "ar"),
+    "linear": ("ar", "block-diffusion"),
+    "sdlm": ("ar",),
+    "idlm": ("ar",),
+    "block": ("block-diffusion",),
+    "prompt-block": ("block-diffusion",),
+    "denoise": ("llada", "d2f"),
+    SHIFTED: ("dream", "d2f"),
 }
 
 #: values of --decoding
@@ -154,7 +165,7 @@ DECODINGS = ("auto", *SCHEMES)
 
 def choose_scheme(decoding: str, draft_length: int | None, model: ModelConfig) -> tuple[str, int]:
     """The name of the scheme to decode with and its k. Raises EngineError where the checkpoint cannot do it."""
-    kind = _drafts_as(model)
+    kind = _kind(model)
     possible = CHECKPOINTS[kind]
     if "ar" in possible:
         # whoever says one token at a time can check anybody's drafts
@@ -165,7 +176,7 @@ def choose_scheme(decoding: str, draft_length: int | None, model: ModelConfig) -
             raise EngineError(
                 f"--decoding {name} needs a checkpoint whose config.json has a tidar section; use --decoding ar."
             )
-        raise EngineError(f"--decoding {name} does not fit this checkpoint ({kind[0]}); use {' or '.join(possible)}.")
+        raise EngineError(f"--decoding {name} does not fit this checkpoint ({kind}); use {' or '.join(possible)}.")
     if SCHEMES[name].draft_length == 1:
         return name, 1
     k = draft_length or (model.draft.draft_length if model.draft else SCHEMES[name].draft_length)
@@ -179,5 +190,8 @@ def check_heeded(config: EngineConfig) -> None:
             raise EngineError(f"--decoding {config.decoding} does not heed --{name.replace('_', '-')}; leave it out.")
 
 
-def _drafts_as(model: ModelConfig) -> tuple[str, int]:
-    return (model.draft.scheme, model.draft.shift) if model.draft else ("", 0)
+def _kind(model: ModelConfig) -> str:
+    """A key of CHECKPOINTS: a denoising checkpoint is LLaDA's kind or, with its logits shifted, Dream's."""
+    if model.draft is None:
+        return ""
+    return SHIFTED if model.draft.scheme == "denoise" and model.draft.shift else model.draft.scheme

@@ -24,6 +24,14 @@ def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
     return check
 
 
+class QuantizationName(StrEnum):
+    """How linear layers keep their weights."""
+
+    NONE = "none"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
 class DenoiseOrder(StrEnum):
     """Which masks become tokens first."""
 
@@ -87,6 +95,18 @@ DraftModel = Annotated[
         help="What drafts under --decoding draft-model or eagle3: a folder, hub id or pulled name.",
         rich_help_panel=ENGINE,
     ),
+]
+DraftWidth = Annotated[
+    int,
+    typer.Option(
+        "--draft-width",
+        help="Nodes of an EAGLE-3 tree to look behind at each depth; 1 is a chain.",
+        rich_help_panel=ENGINE,
+    ),
+]
+DraftNodes = Annotated[
+    int | None,
+    typer.Option("--draft-nodes", help="Drafts of a tree per step; width times k if left out.", rich_help_panel=ENGINE),
 ]
 SpeculativeConfig = Annotated[
     str | None,
@@ -165,6 +185,10 @@ PrefixCaching = Annotated[
 Dtype = Annotated[
     str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
 ]
+QuantizationFlag = Annotated[
+    QuantizationName,
+    typer.Option("--quantization", help="Bits of the linear layers' weights.", rich_help_panel=ENGINE),
+]
 Lora = Annotated[
     str | None,
     typer.Option("--lora", help="PEFT LoRA folder or hub id, merged into the weights.", rich_help_panel=ENGINE),
@@ -186,6 +210,27 @@ AsyncScheduling = Annotated[
 ]
 EnforceEager = Annotated[
     bool, typer.Option("--enforce-eager", help="Run a GPU's decode steps without CUDA graphs.", rich_help_panel=ENGINE)
+]
+DataParallelSize = Annotated[
+    int,
+    typer.Option(
+        "--data-parallel-size", help="Engines behind the API, each with the whole model.", min=1, rich_help_panel=ENGINE
+    ),
+]
+TensorParallelSize = Annotated[
+    int,
+    typer.Option(
+        "--tensor-parallel-size", help="Processes or GPUs that share one model.", min=1, rich_help_panel=ENGINE
+    ),
+]
+EngineTimeout = Annotated[
+    float,
+    typer.Option(
+        "--engine-timeout",
+        help="Replace an engine that says nothing for so many seconds; longer than any step. 0 waits for ever.",
+        min=0,
+        rich_help_panel=ENGINE,
+    ),
 ]
 MaxWaiting = Annotated[
     int, typer.Option("--max-waiting", help="Sequences that may wait; more get a 429.", rich_help_panel=ENGINE)

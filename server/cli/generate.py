@@ -32,6 +32,7 @@ def generate(
     max_model_len: flags.MaxModelLen = None,
     dtype: flags.Dtype = "auto",
     lora: flags.Lora = None,
+    quantization: flags.QuantizationFlag = flags.QuantizationName.NONE,
     device: flags.Device = "auto",
     threads: flags.Threads = None,
 ) -> None:
@@ -53,6 +54,7 @@ def generate(
             max_num_seqs=1,
             dtype=dtype,
             lora=lora_path(lora, "generate"),
+            quantization=quantization.value,
             device=device,
             threads=threads,
         )

@@ -33,6 +33,8 @@ def serve(
     adapter: flags.Adapter = None,
     draft_length: flags.DraftLength = None,
     draft_model: flags.DraftModel = None,
+    draft_width: flags.DraftWidth = 1,
+    draft_nodes: flags.DraftNodes = None,
     speculative_config: flags.SpeculativeConfig = None,
     predrafts: flags.Predrafts = "auto",
     denoise_threshold: flags.DenoiseThreshold = None,
@@ -49,13 +51,17 @@ def serve(
     enable_prefix_caching: flags.PrefixCaching = True,
     dtype: flags.Dtype = "auto",
     lora: flags.Lora = None,
+    quantization: flags.QuantizationFlag = flags.QuantizationName.NONE,
     device: flags.Device = "auto",
     attention_backend: flags.AttentionBackend = flags.AttentionName.AUTO,
     seed: flags.Seed = 0,
     threads: flags.Threads = None,
     max_waiting: flags.MaxWaiting = 1024,
+    engine_timeout: flags.EngineTimeout = 60.0,
     async_scheduling: flags.AsyncScheduling = None,
     enforce_eager: flags.EnforceEager = False,
+    data_parallel_size: flags.DataParallelSize = 1,
+    tensor_parallel_size: flags.TensorParallelSize = 1,
     api_key: Annotated[
         list[str] | None,
         typer.Option(help="Key clients must send; may be repeated.", envvar="TIDAR_API_KEY", rich_help_panel=SECURITY),
@@ -87,9 +93,20 @@ def serve(
     keep_alive: Annotated[
         float, typer.Option(help="Longest silence of a stream, in seconds.", min=0.1, rich_help_panel=STREAMS)
     ] = 15.0,
+    client_timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds after which a client that reads nothing of its stream is taken for gone; 0 waits for ever.",
+            min=0,
+            rich_help_panel=STREAMS,
+        ),
+    ] = 60.0,
     max_stored_responses: Annotated[
         int, typer.Option(help="Answers of /v1/responses kept in memory; the least used go first.", min=0)
     ] = 1000,
+    max_queue_seconds: Annotated[
+        float, typer.Option(help="Requests that would wait longer get a 429; 0 lets them wait.", min=0)
+    ] = 30.0,
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that requests in flight have to finish on Ctrl-C or SIGTERM.", min=0)
     ] = 30.0,
@@ -144,6 +161,8 @@ def serve(
         model=str(model_path(model, "serve")),
         adapter=adapter_path(model, adapter),
         **speculative_settings(speculative_config, draft_model, decoding, draft_length),
+        draft_width=draft_width,
+        draft_nodes=draft_nodes,
         predrafts=predrafts,
         denoise_threshold=denoise_threshold,
         denoise_steps=denoise_steps,
@@ -159,13 +178,17 @@ def serve(
         enable_prefix_caching=enable_prefix_caching,
         dtype=dtype,
         lora=lora_path(lora, "serve"),
+        quantization=quantization.value,
         device=device,
         attention_backend=attention_backend.value,
         seed=seed,
         threads=threads,
         max_waiting=max_waiting,
+        engine_timeout=engine_timeout,
         async_scheduling=async_scheduling,
         enforce_eager=enforce_eager,
+        data_parallel_size=data_parallel_size,
+        tensor_parallel_size=tensor_parallel_size,
         log_format=log_format.value,
     )
     settings = ServerSettings(
@@ -180,9 +203,11 @@ def serve(
         allowed_origins=tuple(allowed_origins or ()),
         max_body_bytes=max_body_bytes,
         keep_alive=keep_alive,
+        client_timeout=client_timeout,
         stream_interval=stream_interval,
         stream_smoothing=stream_smoothing,
         max_stored_responses=max_stored_responses,
+        max_queue_seconds=max_queue_seconds,
         shutdown_timeout=shutdown_timeout,
         trust_request_chat_template=trust_request_chat_template,
         access_log=log_format is flags.LogFormatName.JSON if access_log is None else access_log,

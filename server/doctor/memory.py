@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,17 @@ MEMINFO = Path("/proc/meminfo")
 LIMIT_FILE, USED_FILE = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 #: what torch, its libraries and both processes take beside the model
 OVERHEAD = 600 * 2**20
-#: free memory beyond need below which a warning is due
-MARGIN = 0.1
+#: what of a GPU's memory the engine takes at most, unless --gpu-memory-utilization says otherwise
+GPU_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes of the weights, of the widest forward, and of one context's KV cache."""
+
+    weights: int
+    forward: int
+    context: int
 
 
 def check_memory(plan: Plan) -> list[Finding]:
@@ -33,12 +43,14 @@ def check_memory(plan: Plan) -> list[Finding]:
     import torch
 
     on_gpu = torch.cuda.is_available() and plan.device != "cpu"
-    weights, cache, forward = _needs(plan, config, "cuda" if on_gpu else "cpu")
-    found = ok("model", f"{folder.name}: {size(weights)} of weights, context {config.max_position_embeddings} tokens")
-    if on_gpu:
-        free, _ = torch.cuda.mem_get_info()
-        return [found, _room("gpu memory", weights + cache + forward, free, "a smaller --dtype, model or context")]
-    return [found, _room("memory", weights + cache + forward + OVERHEAD, host_free(), "a smaller model or context")]
+    needs = _needs(plan, config, "cuda" if on_gpu else "cpu")
+    found = ok(
+        "model", f"{folder.name}: {size(needs.weights)} of weights, context {config.max_position_embeddings} tokens"
+    )
+    if not on_gpu:
+        return [found, _room("memory", needs, host_free() - OVERHEAD)]
+    free, total = torch.cuda.mem_get_info()
+    return [found, _room("gpu memory", needs, free - int((1 - GPU_SHARE) * total))]
 
 
 def host_free(meminfo: Path = MEMINFO, limit: Path = LIMIT_FILE, used: Path = USED_FILE) -> int:
@@ -51,29 +63,33 @@ def host_free(meminfo: Path = MEMINFO, limit: Path = LIMIT_FILE, used: Path = US
         return free
 
 
-def _needs(plan: Plan, config: ModelConfig, device: str) -> tuple[int, int, int]:
-    """Bytes of weights, of the least KV cache (one context), and of a forward."""
+def _needs(plan: Plan, config: ModelConfig, device: str) -> Needs:
     import torch
 
     from engine.cache.storage import KVStorage
     from engine.config import EngineConfig
-    from engine.memory import forward_bytes
+    from engine.memory import forward_bytes, kv_cache_budget
     from models.decoder import Decoder
 
     name = plan.dtype if plan.dtype != "auto" else ("float32" if device == "cpu" else config.dtype)
     dtype = getattr(torch, name, torch.float32)
     with torch.device("meta"):
         weights = sum(parameter.numel() for parameter in Decoder(config).parameters()) * dtype.itemsize
-    settings = EngineConfig(model="", max_num_seqs=plan.max_num_seqs)
+    settings = EngineConfig(model="", max_num_seqs=plan.max_num_seqs, max_model_len=config.max_position_embeddings)
     pages = -(-config.max_position_embeddings // settings.page_size)
-    cache = pages * KVStorage.bytes_per_page(config, settings.page_size, dtype)
-    return weights, cache, forward_bytes(settings, config, dtype)
+    context = pages * KVStorage.bytes_per_page(config, settings.page_size, dtype)
+    if device == "cpu":
+        context = min(context, kv_cache_budget(settings, config, dtype, torch.device("cpu")))
+    return Needs(weights, forward_bytes(settings, config, dtype), context)
 
 
-def _room(name: str, needed: int, free: int, remedy: str) -> Finding:
-    found = f"{size(needed)} needed at least, {size(free)} free"
-    if needed > free:
-        return fail(name, found, f"Free some, or choose {remedy}.")
-    if needed > (1 - MARGIN) * free:
-        return warn(name, found, f"It is tight: free some, or choose {remedy}.")
-    return ok(name, found)
+def _room(name: str, needs: Needs, free: int) -> Finding:
+    """`free` bytes may be taken by the model, its forwards and its cache."""
+    least, most = needs.weights + needs.forward, needs.weights + needs.forward + needs.context
+    if least > free:
+        found = f"weights and a forward need {size(least)}, {size(max(0, free))} is free for them"
+        return fail(name, found, "Free some, or choose a smaller model or --dtype.")
+    if most > free:
+        found = f"a whole context needs {size(most)}, {size(free)} is free for it"
+        return warn(name, found, "Free some, or the context is cut to what fits; --max-model-len chooses it.")
+    return ok(name, f"{size(most)} needed for one context, {size(free)} free for it")

@@ -38,6 +38,12 @@ class CompletionRequest(SamplingRequest):
         """max_tokens 0 with echo: nothing is generated, the prompt is returned with its logprobs."""
         return self.max_tokens == 0 and bool(self.echo)
 
+    @property
+    def sequences(self) -> int:
+        """Completions of all prompts together."""
+        several = isinstance(self.prompt, list) and not all(isinstance(entry, int) for entry in self.prompt)
+        return self.choices * (len(self.prompt) if several else 1)
+
     def params(self, max_tokens: int) -> SamplingParams:
         """Sampling settings; with echo, logprobs cover the prompt too."""
         prompt_logprobs = self.prompt_logprobs

@@ -43,6 +43,10 @@ class ResponseAnswer:
         self._reader = message_reader(generation.job, tokenizer)
         self._writer = OutputWriter(response.output, request.wants_logprobs)
 
+    @property
+    def unfinished(self) -> bool:
+        return self.response.status in ("queued", "in_progress")
+
     async def whole(self) -> Response:
         """The complete response. Raises ApiError where the engine failed."""
         async with aclosing(self._made(Pacing())) as events:
@@ -63,11 +67,15 @@ class ResponseAnswer:
             self.finished()
             yield framed(self._event("response.failed", response=self.response))
 
-    def cancel(self) -> None:
-        """It was stopped on request; what there is of its text stays."""
+    def cancel(self) -> bytes:
+        """It was stopped on request; what there is of its text stays. The last event, for those who follow it.
+
+        There is no event of that name, so it is response.incomplete with a response whose status is cancelled.
+        """
         self._writer.interrupt()
         self.response.status = "cancelled"
         self.finished()
+        return framed(self._event("response.incomplete", response=self.response))
 
     async def _made(self, pacing: Pacing) -> AsyncGenerator[ResponseEvent, None]:
         yield self._event("response.created", response=self.response)

@@ -19,6 +19,7 @@ class Run:
         self.answer = answer
         self._events: list[bytes] = []
         self._news = asyncio.Event()
+        self._cancelling = False
         self._task = asyncio.create_task(self._work(pacing))
         self._task.add_done_callback(lambda _: ended())
 
@@ -35,10 +36,13 @@ class Run:
         """Stop it, if it still runs, and wait until the engine has been told."""
         if self._task.done():
             return
+        self._cancelling = True
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        self.answer.cancel()
+        if self.answer.unfinished:
+            self._events.append(self.answer.cancel())
+        self._cancelling = False
         self._wake()
 
     async def follow(self, after: int) -> AsyncGenerator[bytes, None]:
@@ -48,7 +52,7 @@ class Run:
             while at < len(self._events):
                 yield self._events[at]
                 at += 1
-            if self._task.done():
+            if self._task.done() and not self._cancelling:
                 return
             await self._news.wait()
 

@@ -29,7 +29,7 @@ async def create(body: ResponsesRequest, serving: Serving, exchange: Exchange) -
     context = _earlier(body.previous_response_id, store) + messages_of(body.input)
     instructions = [Message(role="system", content=body.instructions)] if body.instructions else []
     name = f"resp_{uuid.uuid4().hex}"
-    with fields_renamed():
+    with fields_renamed(), serving.gate.place(1):
         chat = chat_request(body, instructions + context)
         job = await chat_job(chat, name, serving.tokenizer, serving.engine.ready, serving.grammars, serving.formats)
     response = _response(body, name, model, body.stored and store.limit > 0)

@@ -33,7 +33,7 @@ async def respond(answer: Answer[Asked], request: Request, serving: Serving) -> 
     headers = ignored_fields(answer.request)
     settings = serving.settings
     if answer.request.stream:
-        return EventStream(answer.chunks(settings.pacing), settings.keep_alive, headers)
+        return EventStream(answer.chunks(settings.pacing), settings.stream_times, headers)
     try:
         body = await while_connected(request.receive, answer.whole())
     except ClientGoneError:

@@ -23,7 +23,8 @@ async def create_chat_completion(body: ChatRequest, request: Request) -> Respons
     model = serving.check_model(body.model)
     check_template(body.chat_template, serving)
     name = f"chatcmpl-{request_id(body, request)}"
-    job = await chat_job(body, name, serving.tokenizer, serving.engine.ready, serving.grammars, serving.formats)
+    with serving.gate.place(body.choices):
+        job = await chat_job(body, name, serving.tokenizer, serving.engine.ready, serving.grammars, serving.formats)
     answer = ChatAnswer(body, serving.generate(job, Exchange.of(request)), serving.tokenizer, model)
     return await respond(answer, request, serving)
 

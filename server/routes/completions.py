@@ -21,6 +21,7 @@ async def create_completion(body: CompletionRequest, request: Request) -> Respon
     serving = Serving.of(request)
     model = serving.check_model(body.model)
     name = f"cmpl-{request_id(body, request)}"
-    job = await completion_job(body, name, serving.tokenizer, serving.engine.ready, serving.grammars)
+    with serving.gate.place(body.sequences):
+        job = await completion_job(body, name, serving.tokenizer, serving.engine.ready, serving.grammars)
     answer = CompletionAnswer(body, serving.generate(job, Exchange.of(request)), serving.tokenizer, model)
     return await respond(answer, request, serving)

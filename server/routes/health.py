@@ -16,7 +16,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/health")
 async def health(request: Request) -> Health:
-    """200 while the server and its engine process are up, 503 while there is no engine."""
+    """200 while the server and at least one engine process are up, 503 while there is no engine."""
     if not Serving.of(request).engine.healthy:
         raise unavailable("The engine process is down; another is being started.", "engine_down", 2)
     return Health(status="ok")
@@ -24,11 +24,11 @@ async def health(request: Request) -> Health:
 
 @router.get("/health/ready")
 async def ready(request: Request) -> Health:
-    """200 when new requests would be answered: not draining, and the engine has just run a forward or does so now."""
+    """200 when new requests would be answered: not draining, and an engine has just run a forward or does so now."""
     serving = Serving.of(request)
     if serving.gate.draining:
         raise unavailable("The server is shutting down.", "shutting_down")
-    if not await serving.probe.answers():
+    if not await serving.readiness.serves():
         raise unavailable("The engine does not answer.", "engine_down", 2)
     return Health(status="ok")
 

@@ -34,12 +34,12 @@ async def create_response(body: ResponsesRequest, request: Request) -> HttpRespo
         stored.run = Run(answer, settings.pacing, exchange.finish)
         serving.responses.add(stored)
         if body.stream:
-            return EventStream(stored.run.follow(-1), settings.keep_alive, headers, framed=True)
+            return EventStream(stored.run.follow(-1), settings.stream_times, headers, framed=True)
         return _json(answer.response, headers)
     if answer.response.store:
         answer.finished = lambda: serving.responses.add(stored)
     if body.stream:
-        return EventStream(answer.events(settings.pacing), settings.keep_alive, headers, framed=True)
+        return EventStream(answer.events(settings.pacing), settings.stream_times, headers, framed=True)
     try:
         return _json(await while_connected(request.receive, answer.whole()), headers)
     except ClientGoneError:
@@ -61,7 +61,7 @@ async def retrieve_response(
         return _json(stored.response)
     if stored.run is None:
         raise bad_request("Only a response that was made in the background can be streamed again.", "stream")
-    return EventStream(stored.run.follow(starting_after), serving.settings.keep_alive, framed=True)
+    return EventStream(stored.run.follow(starting_after), serving.settings.stream_times, framed=True)
 
 
 @router.post("/v1/responses/{response_id}/cancel", response_model=Response)

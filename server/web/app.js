@@ -88,7 +88,9 @@ async function run() {
     const body = { ...said, ...sampling(), stream_options: { include_steps: true } };
     for await (const chunk of stream(MODES[mode].path, body, running.signal)) {
       for (const choice of chunk.choices) {
-        if (choice.tidar?.steps.length) began.push(performance.now());
+        const steps = choice.tidar?.steps ?? [];
+        if (steps.length) began.push(performance.now());
+        if (steps.some((step) => step.tokens[0]?.source === "denoised")) byId("key-denoised").hidden = false;
         answer.add(choice);
         if (choice.finish_reason) reason = ENDS[choice.finish_reason] ?? choice.finish_reason;
       }
@@ -157,8 +159,9 @@ function setTheme(name) {
 /** Who answers, and what it is best asked for. */
 async function connect() {
   const card = (await (await ask("v1/models")).json()).data[0];
-  const drafts = card.tidar.decoding === "ar" ? "one token at a time" : `up to ${card.tidar.draft_length} tokens per forward`;
-  byId("model").textContent = `${card.id} · ${drafts}`;
+  const { decoding, draft_length } = card.tidar;
+  const ways = { ar: "one token at a time", tidar: `up to ${draft_length} tokens per forward` };
+  byId("model").textContent = `${card.id} · ${ways[decoding] ?? `${decoding}, k = ${draft_length}`}`;
   byId("mode-chat").disabled = !card.tidar.chat;
   setMode(card.tidar.preferred);
   summarise();

@@ -7,6 +7,10 @@ const EVERY = 1000;
 const RECENT = 10;
 const CURVE = 60;
 
+/** Tokens that decode forwards committed, and those forwards. */
+const COMMITTED = "tidar:acceptance_length_sum";
+const FORWARDS = "vllm:spec_decode_num_drafts_total";
+
 const byId = (id) => document.getElementById(id);
 
 /** Sums of every series by name, over whatever labels it has. */
@@ -59,11 +63,11 @@ export class Gauges {
     if (this.#rates.length > CURVE) this.#rates.shift();
     byId("g-rate").textContent = Math.round(rate).toLocaleString("en");
     this.#curve();
-    const forwards = of("vllm:spec_decode_num_drafts_total");
-    const lately = this.#since("vllm:spec_decode_num_drafts_total");
-    const [now, count] = lately ? [this.#ratio(true), lately] : [this.#ratio(false), forwards];
-    byId("g-forward").textContent = count ? (1 + now).toFixed(2) : "–";
-    byId("g-forward-note").textContent = forwards ? `${(1 + this.#ratio(false)).toFixed(2)} since the start` : "no forwards yet";
+    const forwards = of(FORWARDS);
+    const ever = of(COMMITTED) / Math.max(1, forwards);
+    const lately = this.#since(FORWARDS) ? this.#since(COMMITTED) / this.#since(FORWARDS) : ever;
+    byId("g-forward").textContent = forwards ? lately.toFixed(2) : "–";
+    byId("g-forward-note").textContent = forwards ? `${ever.toFixed(2)} since the start` : "no forwards yet";
     const drafted = of("tidar:draft_tokens_total");
     const share = drafted ? of("tidar:accepted_tokens_total") / drafted : 0;
     byId("g-accept").textContent = drafted ? percent(share) : "–";
@@ -76,12 +80,7 @@ export class Gauges {
     meter("b-kv", used);
   }
 
-  /** Accepted drafts per forward, lately or since the start. */
-  #ratio(lately) {
-    const value = (name) => (lately ? this.#since(name) : (this.#samples.at(-1).get(name) ?? 0));
-    return value("tidar:accepted_tokens_total") / Math.max(1, value("vllm:spec_decode_num_drafts_total"));
-  }
-
+  /** What a counter gained over the samples that are kept. */
   #since(name) {
     return (this.#samples.at(-1).get(name) ?? 0) - (this.#samples[0].get(name) ?? 0);
   }

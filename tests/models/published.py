@@ -132,7 +132,7 @@ PUBLISHED: dict[str, Published] = {
         config=_laid_over(
             architectures=["DiffEncoderModel"], model_type="diff_encoder", mask_token_id=90, block_size=32
         ),
-        scheme="block",
+        scheme="prompt-block",
         shift=0,
         mask_token_id=90,
         draft_length=32,

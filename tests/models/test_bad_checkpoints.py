@@ -155,6 +155,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "ends in the header": lambda data: data[:100],
     "ends in the length": lambda data: data[:5],
     "empty": lambda data: b"",
+    "a pickle": lambda data: b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93.",
+    "a zip, as torch.save writes": lambda data: b"PK\x03\x04" + bytes(200),
     "too long": lambda data: data + b"\x00" * 64,
     "header length lies": _longer_header,
     "header is no json": _header_of(b"not json"),

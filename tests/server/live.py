@@ -80,30 +80,43 @@ class LiveServer:
         return dict(answer.json())
 
     def metrics(self) -> dict[str, float]:
-        """Samples by name, labels other than the model's name included."""
-        samples = {}
+        """Samples by name, labels other than the model's name and the engine's number included; engines add up."""
+        samples: dict[str, float] = {}
         for line in self.get("/metrics").text.splitlines():
             if not line.startswith("#"):
                 name, value = line.rsplit(" ", 1)
-                samples[_without_model(name)] = float(value)
+                name = _without_labels(name, "model_name", "engine")
+                samples[name] = samples.get(name, 0.0) + float(value)
         return samples
 
+    def of_engines(self, name: str) -> list[float]:
+        """One figure of every engine, in order."""
+        lines = [line for line in self.get("/metrics").text.splitlines() if line.startswith(name + "{")]
+        return [float(line.rsplit(" ", 1)[1]) for line in lines]
+
     def engine_pid(self) -> int:
-        return self._child_pid(checks_grammars=False)
+        return self._only(self.engine_pids())
+
+    def engine_pids(self) -> list[int]:
+        """The engine processes, the oldest first."""
+        return self._child_pids(checks_grammars=False)
 
     def grammar_pid(self) -> int:
         """The process that compiles grammars, once one was asked for."""
-        return self._child_pid(checks_grammars=True)
+        return self._only(self._child_pids(checks_grammars=True))
 
-    def _child_pid(self, checks_grammars: bool) -> int:
+    def _child_pids(self, checks_grammars: bool) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        wanted = [
+        return [
             int(child)
             for child in children
             if (b"engine.grammar.checking" in Path(f"/proc/{child}/cmdline").read_bytes()) is checks_grammars
         ]
-        assert len(wanted) == 1, children
-        return wanted[0]
+
+    @staticmethod
+    def _only(pids: list[int]) -> int:
+        assert len(pids) == 1, pids
+        return pids[0]
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         self.process.send_signal(number)
@@ -131,7 +144,7 @@ class LiveServer:
         self.wait_until(idle, seconds)
 
 
-def _without_model(name: str) -> str:
-    head, _, labels = name.partition("{")
-    kept = [label for label in labels.rstrip("}").split(",") if label and not label.startswith("model_name=")]
+def _without_labels(name: str, *labels: str) -> str:
+    head, _, given = name.partition("{")
+    kept = [label for label in given.rstrip("}").split(",") if label and label.partition("=")[0] not in labels]
     return f"{head}{{{','.join(kept)}}}" if kept else head

@@ -33,6 +33,19 @@ def test_a_stream_brings_the_text_of_the_whole_answer(denoising_server: LiveServ
     assert chunks[-1]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"] == 20
 
 
+def test_steps_are_denoised_and_may_bring_nothing(denoising_server: LiveServer) -> None:
+    asked = {"prompt": PROMPT, "max_tokens": 20, "temperature": 0.8, "seed": 4, "ignore_eos": True}
+    asked |= {"return_metrics": True, "stream_options": {"include_steps": True}}
+    chunks = stream(f"{denoising_server.url}/v1/completions", asked)
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    steps = [step for choice in choices for step in choice["tidar"]["steps"]]
+    assert {token["source"] for step in steps for token in step["tokens"]} == {"denoised"}
+    assert [step["committed"] for step in steps] == [len(step["tokens"]) for step in steps]
+    assert sum(step["committed"] for step in steps) == 20
+    assert any(not step["committed"] for step in steps)
+    assert chunks[-1]["metrics"]["decode_forwards"] == sum(step["decode"] for step in steps)
+
+
 def test_a_stop_string_cuts_text_tokens_and_logprobs(denoising_server: LiveServer) -> None:
     asked = {"prompt": PROMPT, "max_tokens": 20, "temperature": 0.0, "ignore_eos": True, "logprobs": 1}
     whole = denoising_server.complete(**asked)["choices"][0]

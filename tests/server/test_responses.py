@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,25 @@ def test_cancelling_stops_the_engines_work(server: LiveServer) -> None:
     server.wait_until_idle(15)
     error = error_of(server.post(PATH, {"input": "x", "previous_response_id": queued["id"]}), 400)
     assert error["param"] == "previous_response_id"
+
+
+def test_who_follows_a_response_that_is_cancelled_is_told(server: LiveServer) -> None:
+    os.kill(server.engine_pid(), signal.SIGSTOP)
+    try:
+        path = f"{PATH}/{respond(server, background=True, max_output_tokens=200)['id']}"
+        with ThreadPoolExecutor(1) as pool, server.client.stream("GET", path, params={"stream": "true"}) as answer:
+            lines = answer.iter_lines()
+            following = pool.submit(events_of, lines)
+            assert server.post(f"{path}/cancel", {}).json()["status"] == "cancelled"
+            events = following.result(10)
+    finally:
+        os.kill(server.engine_pid(), signal.SIGCONT)
+    assert events[-1]["type"] == "response.incomplete"
+    assert events[-1]["response"]["status"] == "cancelled"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    with server.client.stream("GET", path, params={"stream": "true"}) as answer:
+        assert events_of(answer.iter_lines()) == events
+    server.wait_until_idle(15)
 
 
 def test_only_background_responses_can_be_cancelled_or_streamed_again(server: LiveServer) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from server.errors import ApiError
+from server.settings import StreamTimes
 from server.streaming import EventStream
 
 
@@ -25,7 +26,7 @@ class Wire:
         self.sent.append(dict(message))
 
     async def run(self, chunks: AsyncGenerator[bytes, None], keep_alive: float = 10) -> None:
-        await EventStream(chunks, keep_alive)({"type": "http"}, self.receive, self.send)
+        await EventStream(chunks, StreamTimes(keep_alive))({"type": "http"}, self.receive, self.send)
 
     @property
     def status(self) -> int:

@@ -45,29 +45,32 @@ PIPELINE = {"decoding": "d2f"}
 
 CASES: dict[str, Case] = {
     "tidar weights, threshold": Case(
-        "learned", {**BLOCKS, "denoise_threshold": 0.8}, lambda t: block_diffusion(t, 4, False, Rule(threshold=0.8))
+        "learned", {**BLOCKS, "denoise_threshold": 0.8}, lambda t: block_diffusion(t, 4, "causal", Rule(threshold=0.8))
     ),
     "tidar weights, blocks of 8": Case(
-        "learned", {**BLOCKS, "draft_length": 8}, lambda t: block_diffusion(t, 8, False, Rule(threshold=0.9))
+        "learned", {**BLOCKS, "draft_length": 8}, lambda t: block_diffusion(t, 8, "causal", Rule(threshold=0.9))
     ),
     "aligned, threshold": Case(
-        "sdar", {"denoise_threshold": 0.3}, lambda t: block_diffusion(t, 4, True, Rule(threshold=0.3))
+        "sdar", {"denoise_threshold": 0.3}, lambda t: block_diffusion(t, 4, "aligned", Rule(threshold=0.3))
     ),
-    "aligned, steps": Case("sdar", {"denoise_steps": 3}, lambda t: block_diffusion(t, 4, True, Rule(steps=3))),
+    "aligned, steps": Case("sdar", {"denoise_steps": 3}, lambda t: block_diffusion(t, 4, "aligned", Rule(steps=3))),
     "aligned, threshold and steps": Case(
         "sdar",
         {"denoise_steps": 4, "denoise_threshold": 0.2, "draft_length": 8},
-        lambda t: block_diffusion(t, 8, True, Rule(threshold=0.2, steps=4)),
+        lambda t: block_diffusion(t, 8, "aligned", Rule(threshold=0.2, steps=4)),
     ),
     "aligned, left to right": Case(
         "sdar",
         {"denoise_order": "left-to-right", "denoise_threshold": 0.3},
-        lambda t: block_diffusion(t, 4, True, Rule(threshold=0.3, leftmost=True)),
+        lambda t: block_diffusion(t, 4, "aligned", Rule(threshold=0.3, leftmost=True)),
     ),
     "aligned, entropy": Case(
         "sdar",
         {"denoise_order": "entropy", "denoise_steps": 2},
-        lambda t: block_diffusion(t, 4, True, Rule(entropy, steps=2)),
+        lambda t: block_diffusion(t, 4, "aligned", Rule(entropy, steps=2)),
+    ),
+    "after a prompt": Case(
+        "efficient", {"denoise_threshold": 0.2}, lambda t: block_diffusion(t, 4, "prompt", Rule(threshold=0.2))
     ),
     "d2f, shifted": Case("dream", {**PIPELINE, "denoise_threshold": 0.1}, lambda t: d2f(t, 4, 0.1), shift=1),
     "d2f, blocks of 8": Case(

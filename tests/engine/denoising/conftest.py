@@ -13,8 +13,10 @@ from models.drafting import DraftConfig
 from tests.engine.tiny import MASK, random_decoder, tiny_config
 
 
-def save_denoiser(folder: Path, scheme: str, shift: int = 0, architecture: str = "Qwen3ForCausalLM") -> Path:
-    config = replace(tiny_config(architecture), draft=DraftConfig(MASK, 4, scheme, shift))
+def save_denoiser(
+    folder: Path, scheme: str, shift: int = 0, architecture: str = "Qwen3ForCausalLM", mask_token_id: int = MASK
+) -> Path:
+    config = replace(tiny_config(architecture), draft=DraftConfig(mask_token_id, 4, scheme, shift))
     save_decoder(random_decoder(config), folder, torch.float64, {})
     return folder
 
@@ -22,6 +24,11 @@ def save_denoiser(folder: Path, scheme: str, shift: int = 0, architecture: str =
 @pytest.fixture(scope="session")
 def sdar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_denoiser(tmp_path_factory.mktemp("checkpoints") / "sdar", "block")
+
+
+@pytest.fixture(scope="session")
+def efficient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_denoiser(tmp_path_factory.mktemp("checkpoints") / "efficient", "prompt-block")
 
 
 @pytest.fixture(scope="session")

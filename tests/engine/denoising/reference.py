@@ -142,12 +142,23 @@ class Rule:
         return picked
 
 
-def block_diffusion(text: Text, length: int, aligned: bool, rule: Rule) -> Text:
-    """One block after the other: counted from position 0 and seeing each other as blocks, or after a causal prompt."""
+def block_diffusion(text: Text, length: int, clean: str, rule: Rule) -> Text:
+    """One block after the other.
+
+    Blocks are counted from position 0 (`aligned`) or begin behind the prompt. Then final tokens are `causal`, or the
+    `prompt` sees itself in both directions and so does every block after it.
+    """
+    aligned = clean == "aligned"
     start = text.prompt_len // length * length if aligned else text.prompt_len
     while not text.finished:
         text.tokens += [None] * (start + length - len(text.tokens))
-        ends = [position // length * length + length if aligned else position + 1 for position in range(start)]
+        ends = list(range(1, start + 1))
+        if aligned:
+            ends = [position // length * length + length for position in range(start)]
+        elif clean == "prompt":
+            after = range(start - text.prompt_len)
+            ends = [text.prompt_len] * text.prompt_len
+            ends += [text.prompt_len + i // length * length + length for i in after]
         ends += [start + length] * length
         step = 0
         while masked := text.masked(start, start + length):

@@ -12,11 +12,12 @@ from engine.engine import Engine
 from engine.errors import EngineError, RequestError
 from engine.params import Grammar
 from engine.strategies.full_denoising import dream_share
-from engine.strategies.registry import CHECKPOINTS, SCHEMES
+from engine.strategies.registry import CHECKPOINTS, SCHEMES, SHIFTED
 from engine.strategies.unmasking import Unmasking
 from models.drafting import SCHEMES as DRAFTS
 from tests.engine.denoising.cases import requests
-from tests.engine.drive import Done, make_engine, run
+from tests.engine.denoising.conftest import save_denoiser
+from tests.engine.drive import Done, make_engine, run, tokens
 from tests.engine.drive import request as ask
 from tests.engine.tiny import EOS
 
@@ -85,8 +86,7 @@ def test_settings_that_do_not_fit_are_refused_at_start_up(
 
 
 def test_every_way_a_checkpoint_drafts_has_a_way_to_be_decoded() -> None:
-    drafts = {(scheme, shift) for scheme, shifts in DRAFTS.items() for shift in shifts}
-    assert drafts | {("", 0)} == CHECKPOINTS.keys()
+    assert DRAFTS.keys() | {"", SHIFTED} == CHECKPOINTS.keys()
     named = {name for names in CHECKPOINTS.values() for name in names}
     assert named | {name for name, scheme in SCHEMES.items() if scheme.drafter is not None} == SCHEMES.keys()
 
@@ -133,9 +133,7 @@ def test_nobody_starves_where_not_all_windows_fit_into_a_step(denoiser: tuple[Pa
         return windows
 
     engine.scheduler.schedule = watched  # type: ignore[method-assign]
-    assert {key: done.token_ids for key, done in run(engine, asked).items()} == {
-        key: done.token_ids for key, done in alone.items()
-    }
+    assert tokens(run(engine, asked)) == tokens(alone)
 
 
 def test_tokens_come_as_soon_as_all_before_them_are_decided(sdar: Path) -> None:
@@ -214,6 +212,36 @@ def test_dreams_schedule_rounds_down_and_the_last_step_takes_all() -> None:
         shares.append(dream_share(left, 10, step))
         left -= shares[-1]
     assert shares[0] == 0 and sum(shares) == 10 and shares[-1] == left + shares[-1]
+
+
+def test_a_chunk_of_a_prompt_decides_nothing(tmp_path: Path) -> None:
+    """Not even where the mask's id is larger than a hidden state is wide."""
+    folder = save_denoiser(tmp_path, "block", mask_token_id=63)
+    asked = ask("a", [5 + i % 40 for i in range(50)], max_tokens=10, ignore_eos=True)
+    whole = run(make_engine(folder), [asked])["a"].token_ids
+    engine = make_engine(folder, max_num_batched_tokens=18)
+    assert run(engine, [asked])["a"].token_ids == whole
+    assert engine.stats().forwards_by_kind["prefill"] > 2
+
+
+@pytest.mark.parametrize(("checkpoint", "decoding"), [("learned", "block-diffusion"), ("sdar", "block-diffusion")])
+def test_a_cached_prompt_changes_nothing(checkpoint: str, decoding: str, request: pytest.FixtureRequest) -> None:
+    engine = make_engine(request.getfixturevalue(checkpoint), decoding=decoding, page_size=4)
+    asked = requests(10, seed=6)
+    first = tokens(run(engine, asked))
+    assert tokens(run(engine, asked)) == first
+    assert engine.stats().prefix_cache_hits > 40
+
+
+def test_no_page_is_shared_where_its_kv_depend_on_what_follows(sdar: Path, dream: Path) -> None:
+    for engine in (
+        make_engine(dream, decoding="d2f", page_size=4),
+        make_engine(sdar, draft_length=8, page_size=4),
+        make_engine(dream, decoding="dream", page_size=4),
+    ):
+        asked = [ask("a", list(range(5, 25)), max_tokens=6)]
+        assert tokens(run(engine, asked)) == tokens(run(engine, asked))
+        assert engine.stats().prefix_cache_hits == 0
 
 
 def test_an_end_token_is_no_mask(sdar: Path) -> None:

@@ -14,6 +14,7 @@ from models.checkpoint import load_decoder
 from tests.engine.denoising.cases import CASES, Case, requests
 from tests.engine.denoising.reference import Text
 from tests.engine.drive import Done, make_engine, run
+from tests.engine.drive import request as ask
 from tests.engine.tiny import EOS
 
 
@@ -74,3 +75,9 @@ def test_some_outputs_take_fewer_forwards_than_tokens(case: Case, folder: Path) 
         pytest.skip("one token per forward is what these settings say")
     expected = told(folder, case, requests(7, seed=1))
     assert any(text.forwards < len(text.said()) for text in expected.values())
+
+
+def test_at_the_contexts_end_masks_past_it_change_no_token_before_it(case: Case, folder: Path) -> None:
+    """Blocks reach beyond the last position there; the reference holds them at it too."""
+    asked = [ask("a", [5 + i % 50 for i in range(119)], max_tokens=9, ignore_eos=True)]
+    compare(told(folder, case, asked), run(engine_for(folder, case, max_num_batched_tokens=150), asked))

@@ -36,6 +36,7 @@ def methods(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "same model": {"decoding": "draft-model", "draft_model": str(learned)},
         "other model": {"decoding": "draft-model", "draft_model": str(other)},
         "eagle3": {"decoding": "eagle3", "draft_model": str(head)},
+        "tree": {"decoding": "eagle3", "draft_model": str(head), "draft_width": 6, "draft_nodes": 20},
     }
 
 
@@ -43,7 +44,7 @@ def drafting(learned: Path, method: dict[str, Any], drafts: int = 3, **settings:
     return make_engine(learned, draft_length=drafts + 1, **{"predrafts": "none", **method, **settings})
 
 
-@pytest.mark.parametrize("name", ["ngram", "same model", "other model", "eagle3"])
+@pytest.mark.parametrize("name", ["ngram", "same model", "other model", "eagle3", "tree"])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -80,6 +81,16 @@ def test_ngrams_pay_where_the_text_repeats_itself(learned: Path, methods: dict[s
     engine = drafting(learned, methods["ngram"], drafts=4)
     run(engine, [request("counting", [*range(3, 64), 3, 4, 5], max_tokens=40, ignore_eos=True)])
     assert acceptance(engine) > 1.5
+
+
+def test_a_branch_that_came_true_is_kept(learned: Path, methods: dict[str, Any]) -> None:
+    """A wide tree has the right token in it where the chain is wrong, and more is accepted than a chain can give."""
+    requests = [
+        request(str(i), [5 + i, 9, 40], max_tokens=40, ignore_eos=True, seed=i, temperature=1) for i in range(4)
+    ]
+    chain, tree = drafting(learned, methods["eagle3"], 4), drafting(learned, methods["tree"], 4)
+    assert endings(run(chain, requests)) == endings(run(tree, requests))
+    assert acceptance(tree) > 1.05 * acceptance(chain)
 
 
 class Watched:
