@@ -12,17 +12,21 @@ from models.adapter.config import AdapterConfig
 from models.config import ModelConfig
 
 
-def with_adapter(config: EngineConfig, model: ModelConfig) -> tuple[EngineConfig, ModelConfig, AdapterConfig | None]:
-    """Read the adapter that the settings name, if any, and let the model draft with it; plain AR needs none.
+def with_adapter(config: EngineConfig, model: ModelConfig) -> tuple[EngineConfig, ModelConfig]:
+    """Let the model draft with the adapter that the settings name, if any; where none is needed they name none after.
 
     Raises EngineError or ModelError, one sentence each. The resident loop knows masks by one id, so it stays off.
     """
-    if config.adapter is None or config.decoding not in ("auto", "tidar") or config.draft_length == 1:
-        return config, model, None
+    if config.adapter is None:
+        return config, model
+    if config.decoding not in ("auto", "tidar") or config.draft_length == 1:
+        return msgspec.structs.replace(config, adapter=None), model
     if config.async_scheduling:
         raise EngineError("--adapter does not work with --async-scheduling yet; leave one of them out.")
-    adapter = AdapterConfig.read(Path(config.adapter))
-    return msgspec.structs.replace(config, async_scheduling=False), adapter.drafting(model), adapter
+    if config.tensor_parallel_size > 1:
+        raise EngineError("--adapter does not work with --tensor-parallel-size yet; leave one of them out.")
+    drafting = AdapterConfig.read(Path(config.adapter)).drafting(model)
+    return msgspec.structs.replace(config, async_scheduling=False), drafting
 
 
 def with_draft_lora(config: EngineConfig, model: ModelConfig) -> EngineConfig:

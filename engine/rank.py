@@ -117,15 +117,13 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
     with explained("loading the weights", "choose a smaller --dtype or a smaller model"):
         lora = Path(config.lora) if config.lora else None
         model = load_decoder(folder, dtype, device, lora, share)
-        tensors = products = None
-        if config.adapter is not None and config.decoding == "tidar":
-            tensors = read_tensors(AdapterConfig.read(Path(config.adapter)), model)
-        if config.draft_lora is not None:
-            products = read_products(Path(config.draft_lora), model)
+    # told from other models by its embedding, so before anything is quantised
+    adapter = read_tensors(AdapterConfig.read(Path(config.adapter)), model) if config.adapter else {}
+    products = read_products(Path(config.draft_lora), model) if config.draft_lora else None
     quantize_weights(model, config.quantization)
-    size = weight_bytes(model)
+    size = weight_bytes(model) + sum(tensor.numel() for tensor in adapter.values()) * dtype.itemsize
     triton = uses_triton(config.attention_backend, device, dtype)
-    prepare_for_inference(model, triton, tensors, products)
+    prepare_for_inference(model, triton, adapter, products)
     return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, triton, size)
 
 

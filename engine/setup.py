@@ -66,7 +66,7 @@ def build(config: EngineConfig) -> Parts:
     started = time.perf_counter()
     config.check()
     model_config = ModelConfig.from_folder(Path(config.model))
-    config, model_config, _ = with_adapter(config, model_config)
+    config, model_config = with_adapter(config, model_config)
     config = with_draft_lora(_resolve_drafting(config, model_config), model_config)
     strategy = SCHEMES[config.decoding].make(config, model_config)
     asked = config.max_model_len is not None or config.num_pages is not None

@@ -20,13 +20,13 @@ def prepare_for_inference(
     `adapter`: tensors of a TiDAR adapter to serve it with; `draft_lora`: products for drafting rows alone. Fused layers
     have no place for either, so that Triton then stays with attention and sampling.
     """
-    if triton and adapter is None and draft_lora is None:
+    if triton and not adapter and draft_lora is None:
         from models.fusing import fuse_layers
 
         fuse_layers(decoder)
     elif decoder.embed.weight.device.type == "cpu":
         pack_for_cpu(decoder)
-    if adapter is not None:
+    if adapter:
         storage.apply(decoder, adapter)
     if draft_lora is not None:
         gated.apply_gated(decoder, draft_lora)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -95,9 +96,23 @@ def test_an_adapter_for_a_model_that_drafts_is_refused(random_qwen3: Path, adapt
         make_engine(random_qwen3, adapter=adapter)
 
 
-def test_the_loop_on_the_device_is_refused_with_an_adapter(base: Path, adapter: str) -> None:
-    with pytest.raises(EngineError, match="--async-scheduling"):
-        make_engine(base, adapter=adapter, async_scheduling=True)
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [({"async_scheduling": True}, "--async-scheduling"), ({"tensor_parallel_size": 2}, "--tensor-parallel-size")],
+)
+def test_what_does_not_know_adapters_is_refused_with_one(
+    base: Path, adapter: str, settings: dict[str, Any], flag: str
+) -> None:
+    with pytest.raises(EngineError, match=flag):
+        make_engine(base, adapter=adapter, **settings)
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_quantised_weights_say_the_same_with_the_adapter(base: Path, adapter: str, quantization: str) -> None:
+    plain = make_engine(base, quantization=quantization, dtype="float32")
+    expected = endings(run(plain, workload(10)))
+    engine = make_engine(base, adapter=adapter, quantization=quantization, dtype="float32", predrafts="full")
+    assert endings(run(engine, workload(10))) == expected
 
 
 def _hidden(runner: Runner, shape: WindowShape) -> Tensor:
