@@ -31,9 +31,7 @@ FROM build AS build-cuda
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-# torch's CUDA build brings the Triton it was made for; the pinned one is for machines whose torch brings none.
-RUN grep -v ^triton== constraints.txt > constraints-gpu.txt \
-    && /opt/tidar/bin/pip install -c constraints-gpu.txt -r requirements-gpu.txt
+RUN /opt/tidar/bin/pip install -c constraints.txt -r requirements-gpu.txt
 COPY docker/triton_driver.py docker/
 ENV TRITON_CACHE_DIR=/var/cache/triton TRITON_LIBCUDA_PATH=/usr/lib/x86_64-linux-gnu
 RUN install -d /opt/stub \
