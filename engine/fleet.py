@@ -70,6 +70,11 @@ class EngineFleet:
         return sum(engine.waiting for engine in self.engines if engine.healthy)
 
     @property
+    def seats(self) -> int:
+        """Sequences that the engines which are up run at once."""
+        return self.config.max_num_seqs * sum(engine.healthy for engine in self.engines)
+
+    @property
     def places(self) -> int:
         """Sequences that the engines which are up hold at once, running or waiting."""
         return (self.config.max_num_seqs + self.config.max_waiting) * sum(engine.healthy for engine in self.engines)

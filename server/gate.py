@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from engine.fleet import EngineFleet
@@ -22,22 +22,33 @@ class Gate:
 
     A newcomer is refused where the queue is full, or where the pace at which sequences leave says that it would wait
     longer than `max_queue_seconds` (0: however long). What is refused has cost neither tokenising nor a grammar.
+    `clock` gives the seconds that the pace is measured in.
     """
 
-    def __init__(self, engine: EngineFleet, metrics: ServerMetrics, max_queue_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        engine: EngineFleet,
+        metrics: ServerMetrics,
+        max_queue_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._max_queue_seconds = max_queue_seconds
+        self._clock = clock
         self._turnover = Turnover()
         self._preparing = 0
         self.draining = False
 
     def check_open(self) -> None:
-        """Raises a 503 that says when to come again while nobody is let in."""
+        """Raises a 503 that says when to come again while nobody is let in. Ask before every arrival at the engine."""
+        if self.draining or not self._engine.healthy:
+            self._turnover.interrupt()
         if self.draining:
             raise unavailable("The server is shutting down; send the request elsewhere.", "shutting_down")
         if not self._engine.healthy:
             raise unavailable("The engine is being restarted; send the request again soon.", "engine_restarting", 2)
+        self._turnover.observe(self._metrics.finished.total(), self._engine.waiting > 0, self._clock())
 
     def check(self, sequences: int = 1) -> None:
         """Raises a 503 or 429 that says when to come again, or a 400 for more sequences than could ever be held."""
@@ -79,11 +90,8 @@ class Gate:
 
     def _expected_wait(self) -> float:
         """Seconds that a newcomer would wait for its first forward, by the pace of late; 0 where nobody waits."""
-        waiting = self._engine.waiting
-        finished = self._metrics.finished
-        self._turnover.observe(finished["stop"] + finished["length"], waiting > 0, time.monotonic())
-        waiting += self._preparing
-        return self._turnover.seconds_for(waiting) if waiting > 0 else 0.0
+        beyond = self._engine.in_flight + self._preparing - self._engine.seats
+        return self._turnover.seconds_for(max(0, beyond, self._engine.waiting))
 
 
 def _full(message: str, seconds: float) -> ApiError:
