@@ -83,6 +83,11 @@ def unavailable(message: str, code: str, seconds: int = 1) -> ApiError:
     return ApiError(503, message, code=code, headers={"Retry-After": str(seconds)})
 
 
+def internal_error() -> ApiError:
+    """What a client is told of a failure that nobody expected; the log has the rest."""
+    return ApiError(500, "The server failed on this request; its log says why.", code="internal_error")
+
+
 def engine_error(output: Output, grammar_field: str | None = None) -> ApiError:
     """What an output with finish_reason "error" means to the client: its own fault where a field is named.
 
@@ -99,10 +104,9 @@ def error_response(error: ApiError) -> ErrorResponse:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Give every failure that can leave the application OpenAI's shape."""
+    """Give every failure of a route OpenAI's shape; what nobody expected is middleware/failures.py's."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _http_error(request: Request, error: Exception) -> ErrorResponse:
@@ -126,11 +130,6 @@ async def _validation_error(request: Request, error: Exception) -> ErrorResponse
     param = _param(first["loc"])
     message = f"{param}: {first['msg']}." if param else f"The body is not usable: {first['msg']}."
     return ErrorResponse(error_body(400, message, param), 400)
-
-
-async def _unexpected(request: Request, error: Exception) -> ErrorResponse:
-    message = "The server failed on this request; its log says why."
-    return ErrorResponse(error_body(500, message, code="internal_error"), 500)
 
 
 def _param(location: tuple[int | str, ...]) -> str | None:

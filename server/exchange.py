@@ -10,11 +10,15 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from server.paths import GENERATES, inner_path
+
 if TYPE_CHECKING:
     from server.generation import Generation
 
 #: of a client that closed its connection before its answer was complete
 CLIENT_CLOSED = "client_closed_request"
+#: nginx's number for it, where no status had been sent; it is only ever seen in logs and figures
+CLIENT_CLOSED_REQUEST = 499
 #: routes that machines ask all the time
 PROBES = ("/health", "/health/ready", "/load", "/metrics")
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST")
@@ -72,8 +76,14 @@ class Exchange:
 
     @property
     def handler(self) -> str:
-        """The route's path with its parameters' names, so that there are few."""
-        return str(getattr(self._scope.get("route"), "path", OTHER))
+        """The route's path with its parameters' names, so that there are few.
+
+        A request that was refused before any route saw it counts for the route it was meant for, if that generates.
+        """
+        route = self._scope.get("route")
+        if route is None and inner_path(self._scope) in GENERATES:
+            return inner_path(self._scope)
+        return str(getattr(route, "path", OTHER))
 
     @property
     def probes(self) -> bool:

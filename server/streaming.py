@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.disconnect import ClientGoneError, while_connected
-from server.errors import ApiError, error_response
-from server.exchange import CLIENT_CLOSED, note_error
+from server.errors import ApiError, error_response, internal_error
+from server.exchange import CLIENT_CLOSED, CLIENT_CLOSED_REQUEST, note_error
 from server.settings import StreamTimes
 
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -62,6 +62,8 @@ class EventStream(Response):
             await while_connected(receive, self._run(scope, receive, send))
         except ClientGoneError:
             note_error(scope, CLIENT_CLOSED)
+            if not self._started:
+                await Response(status_code=CLIENT_CLOSED_REQUEST)(scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         heartbeat = asyncio.create_task(self._beat(send))
@@ -112,4 +114,4 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     logger.error("A stream failed.", exc_info=error)
-    return ApiError(500, "The server failed on this request; its log says why.", code="internal_error")
+    return internal_error()

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.errors import ApiError, error_response
+from server.paths import inner_path
 
 #: probes carry no keys
 OPEN_PATHS = ("/health", "/health/ready")
@@ -36,8 +37,7 @@ class ApiKeys:
         await error_response(refusal)(scope, receive, send)
 
     def _open(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        return path.removeprefix(scope.get("root_path", "")) in self._open_paths
+        return inner_path(scope) in self._open_paths
 
     def _known(self, authorization: str) -> bool:
         """Compares with every key, in a time that says nothing of how near a guess was."""

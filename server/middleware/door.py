@@ -6,8 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.errors import ApiError, error_response
 from server.gate import Gate
-
-GENERATES = {"/v1/completions", "/v1/chat/completions", "/v1/responses"}
+from server.paths import GENERATES, inner_path
 
 
 class Door:
@@ -18,15 +17,10 @@ class Door:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and self._generates(scope):
+        if scope["type"] == "http" and scope["method"] == "POST" and inner_path(scope) in GENERATES:
             try:
                 self._gate.check()
             except ApiError as error:
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    @staticmethod
-    def _generates(scope: Scope) -> bool:
-        path: str = scope["path"]
-        return path.removeprefix(scope.get("root_path", "")) in GENERATES

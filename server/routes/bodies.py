@@ -8,12 +8,9 @@ from fastapi.responses import Response
 from server.answers.base import Answer, Asked
 from server.disconnect import ClientGoneError, while_connected
 from server.errors import ApiError
-from server.exchange import CLIENT_CLOSED, note_error
+from server.exchange import CLIENT_CLOSED, CLIENT_CLOSED_REQUEST, note_error
 from server.serving import Serving, ignored_fields
 from server.streaming import EventStream
-
-#: nginx's number for a client that left; it is only ever seen in a log
-CLIENT_CLOSED_REQUEST = 499
 
 
 async def require_json(request: Request) -> None:

@@ -9,12 +9,12 @@ from fastapi.responses import Response as HttpResponse
 
 from server.disconnect import ClientGoneError, while_connected
 from server.errors import bad_request
-from server.exchange import CLIENT_CLOSED, Exchange, note_error
+from server.exchange import CLIENT_CLOSED, CLIENT_CLOSED_REQUEST, Exchange, note_error
 from server.protocol.response_objects import Deleted, InputItems, Response
 from server.protocol.responses import ResponsesRequest
 from server.responses.background import Run
 from server.responses.creation import create
-from server.routes.bodies import CLIENT_CLOSED_REQUEST, JSON_BODY
+from server.routes.bodies import JSON_BODY
 from server.serving import Serving, ignored_fields
 from server.streaming import EventStream
 

@@ -17,6 +17,7 @@ from tests.faults import rows
 from tests.server.live import LiveServer
 from tests.server.test_errors import JSON
 
+GENERATING = ("completions", "chat/completions", "responses")
 ASK: dict[str, Any] = {"prompt": "x", "max_tokens": 200, "ignore_eos": True}
 
 
@@ -48,9 +49,13 @@ def test_a_full_queue_refuses_before_it_reads_or_compiles_anything(narrow: LiveS
             assert (await filling).status_code == 200
             return refused
 
+    routes = [f'tidar:http_requests_total{{handler="/v1/{name}",method="POST",status="429"}}' for name in GENERATING]
+    before = narrow.metrics()
     os.kill(narrow.engine_pid(), signal.SIGSTOP)
     for refused in asyncio.run(crowd()):
         rows.FULL.check(refused)
+    after = narrow.metrics()
+    assert [after[route] - before.get(route, 0) for route in routes] == [3, 1, 1]
     with pytest.raises(AssertionError):
         narrow.grammar_pid()
     narrow.wait_until_idle()

@@ -46,6 +46,14 @@ def test_anything_else_is_a_401(guarded: LiveServer, given: str) -> None:
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_a_refusal_without_a_key_counts_for_the_route_it_was_meant_for(guarded: LiveServer) -> None:
+    name = 'tidar:http_requests_total{handler="/v1/completions",method="POST",status="401"}'
+    before = guarded.metrics().get(name, 0)
+    for path in ("/v1/completions", "/llm/v1/completions"):
+        assert guarded.post(path, ASK, headers={"Authorization": ""}).status_code == 401
+    assert guarded.metrics()[name] - before == 2
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/models", "/metrics", "/tokenize", "/docs", "/openapi.json", "/load", "/version", "/nothing"]
 )

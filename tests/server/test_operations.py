@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
+import httpx
 import pytest
 
 from models.tokenizer import Tokenizer
@@ -161,6 +164,22 @@ def test_failures_are_counted_by_kind_and_answers_by_route(busy: LiveServer) -> 
     name = 'tidar:http_requests_total{handler="/v1/completions",method="POST",status="400"}'
     assert after[name] - before.get(name, 0) == 1
     assert 'tidar:http_requests_total{handler="other",method="POST",status="404"}' in after
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_client_that_leaves_before_its_answer_begins_counts_as_499(busy: LiveServer, streaming: bool) -> None:
+    name = 'tidar:http_requests_total{handler="/v1/completions",method="POST",status="499"}'
+    nothing = 'tidar:http_requests_total{handler="/v1/completions",method="POST",status="0"}'
+    before = busy.metrics().get(name, 0)
+    os.kill(busy.engine_pid(), signal.SIGSTOP)
+    try:
+        with pytest.raises(httpx.ReadTimeout):
+            busy.post("/v1/completions", {"prompt": "x", "stream": streaming}, timeout=1)
+        busy.wait_until(lambda: busy.metrics().get(name, 0) == before + 1, 10)
+    finally:
+        os.kill(busy.engine_pid(), signal.SIGCONT)
+    assert nothing not in busy.metrics()
+    busy.wait_until_idle()
 
 
 def test_histogram_buckets_are_cumulative(busy: LiveServer) -> None:
