@@ -16,6 +16,7 @@ from server.middleware.auth import ApiKeys
 from server.middleware.body_limit import BodyLimit
 from server.middleware.door import Door
 from server.middleware.exchanges import Exchanges
+from server.middleware.failures import Failures
 from server.middleware.request_id import RequestId
 from server.protocol.errors import FAILURES
 from server.routes import chat, completions, health, models, responses, tokenize, web
@@ -47,6 +48,7 @@ def create_app(
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys, also_open=web.page_files() if settings.web else ())
+    app.add_middleware(Failures)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
