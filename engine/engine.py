@@ -327,7 +327,8 @@ class Engine:
 def _forward(window: Window, resolution: Resolution, committed: int) -> Forward:
     """What the window's forward gave its sequence, which took so many of the tokens."""
     agreed = max(0, len(resolution.committed) - 1) if window.drafted else 0
-    denoised = resolution.fixed is not None
+    # a tree names the targets that it decided too, but its tokens were verified
+    denoised = resolution.fixed is not None and resolution.path is None
     return Forward(committed, min(agreed, committed), window.drafted, window.decodes, denoised)
 
 
