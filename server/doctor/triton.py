@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -51,20 +49,16 @@ def check_triton(plan: Plan) -> list[Finding]:
         return (
             [fail("triton", found, advice)] if gpu else [warn("triton", found, "A GPU would need it; a CPU does not.")]
         )
-    if gpu and not has_compiler() and launcher_problem() is not None:
-        found = f"{version}, but there is neither a C compiler nor a launcher built before"
-        return [fail("triton", found, "Install gcc: Triton builds its launcher with it.")]
+    problem = launcher_problem() if gpu else None
+    if problem is not None:
+        found = f"{version}, which has no launcher in its cache and cannot build one ({problem.rstrip('.')})"
+        return [fail("triton", found, "Install gcc and Python's headers: Triton builds its launcher with them.")]
     return [ok("triton", f"{version}, compiles for sm_{10 * major + minor}")]
 
 
 def compile_problem(capability: int) -> str | None:
     """Compile a kernel for sm_`capability`; what went wrong, or None."""
     return _problem(PROBE, str(capability))
-
-
-def has_compiler() -> bool:
-    """Whether there is a C compiler where Triton looks for one."""
-    return any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 
 
 def launcher_problem() -> str | None:

@@ -168,7 +168,6 @@ def test_without_a_compiler_a_launcher_that_is_in_the_cache_will_do(
         (tmp_path / "bin" / "file").symlink_to(file)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("CC", raising=False)
-    assert not triton.has_compiler()
     assert triton.launcher_problem() is None
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "empty"))
     assert "compiler" in (triton.launcher_problem() or "")
