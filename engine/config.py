@@ -95,6 +95,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError("--adapter and --draft-lora are two ways to draft; leave one of them out.")
         if not 1 <= self.draft_width <= 16 or not 1 <= (self.draft_nodes or 1) <= 256:
             raise EngineError("--draft-width must lie between 1 and 16, and --draft-nodes between 1 and 256.")
+        if self.draft_width > 1 and self.tensor_parallel_size > 1:
+            raise EngineError("--draft-width above 1 does not go with --tensor-parallel-size; leave one of them out.")
         if self.draft_width > 1 and self.decoding != "eagle3":
             raise EngineError("--draft-width is for trees of drafts, which --decoding eagle3 makes; leave it out.")
         if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= 16:

@@ -98,12 +98,14 @@ class Engine:
         the resident loop runs ahead)."""
         self._take_compiled()
         if self.resident is not None and (landed := self.resident.step()) is not None:
+            self.relief.fitted()
             return self._publish(landed)
         started = time.perf_counter()
         load = self.scheduler.load()
         choice = self.policy.choose(load, self.scheduler.max_num_batched_tokens)
         windows = self.scheduler.schedule(choice)
         if not windows:
+            self.relief.restore()
             return self._publish([])
         self.recorder.chose(choice)
         try:
@@ -111,10 +113,10 @@ class Engine:
             self._score_prompts(windows, hidden)
             sampled = self._sample(windows, hidden)
         except Exception as error:
-            if not ran_out(error):
+            if not self._relievable(error):
                 raise
             # Nothing has been committed yet, so what does not fit can be done again.
-            self.relief.shrink([window.shape.rows for window in windows])
+            self.relief.shrink(windows)
             return self._publish([window.sequence for window in windows])
         self.relief.fitted()
         decided = self._resolve(windows, sampled)
@@ -241,7 +243,8 @@ class Engine:
         count = sequence.params.logprobs
         if count is None:
             return
-        chosen = list(range(decided.committed) if fixed is None else fixed)
+        # where a grammar ends there is a row without a token
+        chosen = [i for i in (range(decided.committed) if fixed is None else fixed) if sampled[i] >= 0]
         if chosen:
             scored = token_logprobs(logits[chosen], [sampled[i] for i in chosen], count)
             sequence.held_logprobs.update({rows[i].position: each for i, each in zip(chosen, scored, strict=True)})
@@ -250,9 +253,24 @@ class Engine:
 
     def _draft(self, decided: list[Decided], hidden: Tensor, draft_length: int) -> None:
         """What may come next: from this forward's own mask rows, and from a drafter where there is one."""
-        self._draft_from_masks(decided, hidden)
-        if self._parts.drafter is not None:
-            self._parts.drafter.propose(decided, hidden, draft_length)
+        drafter = self._parts.drafter
+        try:
+            self._draft_from_masks(decided, hidden)
+            if drafter is not None:
+                drafter.propose(decided, hidden, draft_length)
+        except Exception as error:
+            if not self._relievable(error):
+                raise
+            # Without drafts the next step commits one token, and nothing is lost.
+            for d in decided:
+                d.window.sequence.drafts = []
+                if drafter is not None:
+                    d.window.sequence.state = None
+                    drafter.forget(d.window.sequence)
+
+    def _relievable(self, error: Exception) -> bool:
+        """Whether a smaller step may do what this one could not; a split model's ranks are no longer in step."""
+        return ran_out(error) and self._parts.followers is None
 
     def _draft_from_masks(self, decided: list[Decided], hidden: Tensor) -> None:
         """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""
@@ -327,7 +345,8 @@ class Engine:
 def _forward(window: Window, resolution: Resolution, committed: int) -> Forward:
     """What the window's forward gave its sequence, which took so many of the tokens."""
     agreed = max(0, len(resolution.committed) - 1) if window.drafted else 0
-    denoised = resolution.fixed is not None
+    # a tree names the targets that it decided too, but its tokens were verified
+    denoised = resolution.fixed is not None and resolution.path is None
     return Forward(committed, min(agreed, committed), window.drafted, window.decodes, denoised)
 
 

@@ -169,8 +169,17 @@ def _pages(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device:
     if config.num_pages is not None:
         return config.num_pages
     budget = kv_cache_budget(config, model, dtype, device)
+    if device.type == "cuda" and config.draft_model is not None:
+        # what drafts is loaded after the cache is there
+        budget -= _stored_bytes(Path(config.draft_model))
     page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
     # what drafts is on rank 0, but all ranks have the same number of pages
     of_drafter = SCHEMES[config.decoding].page_bytes
     page_bytes += 0 if of_drafter is None else of_drafter(config, model, dtype)
     return min(config.max_num_seqs * _longest(config), budget // page_bytes)
+
+
+def _stored_bytes(path: Path) -> int:
+    """What a folder's safetensors files, or one GGUF file, take on disk."""
+    files = path.glob("*.safetensors") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)

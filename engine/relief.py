@@ -1,4 +1,8 @@
-"""What a step does that ran out of memory: the next one is smaller, and nobody's output suffers."""
+"""What a step does that ran out of memory: the next one is smaller, and nobody's output suffers.
+
+This is the plain loop's. In the loop that runs one ahead, and in a model split over processes, whose ranks would no
+longer be in step, it ends the engine, and another is started.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import logging
 import torch
 
 from engine.scheduler import Scheduler
+from engine.window import Window
 
 #: sound steps after which twice the rows are tried again
 SOUND_STEPS = 200
@@ -31,11 +36,12 @@ class Relief:
         self._usual = scheduler.max_num_batched_tokens
         self._sound = 0
 
-    def shrink(self, rows: list[int]) -> None:
-        """A step of windows with so many rows each did not fit; the youngest sequences wait while others have none.
+    def shrink(self, windows: list[Window]) -> None:
+        """A step of these windows did not fit; the youngest sequences wait while others have none.
 
         One that is alone, and whose window cannot be made smaller, fails.
         """
+        rows = [window.shape.rows for window in windows]
         scheduler = self._scheduler
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -43,12 +49,18 @@ class Relief:
         before = sum(rows)
         budget = max(1 if scheduler.strategy.divisible else max(rows), before // 2)
         if budget >= before:
-            scheduler.running[-1].fail(MESSAGE)
+            # one window is left, of one row or of as many as its scheme needs
+            windows[-1].sequence.fail(MESSAGE)
             return
         scheduler.max_num_batched_tokens = budget
         while len(scheduler.running) > budget:
             scheduler.preempt_last()
         logger.warning("A step of %d rows ran out of memory; the next ones have at most %d.", before, budget)
+
+    def restore(self) -> None:
+        """Nobody fits into a step as small as this: better to try the usual size again than to wait for ever."""
+        self._scheduler.max_num_batched_tokens = self._usual
+        self._sound = 0
 
     def fitted(self) -> None:
         """A step went well."""

@@ -21,7 +21,7 @@ from engine.parallel.followers import Followers
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Policy
 from engine.policy.fixed import FixedPolicy
-from engine.policy.probe import measure_step_cost
+from engine.policy.probe import LONG_CONTEXT, MANY_SEQUENCES, PROBED_ROWS, measure_step_cost
 from engine.policy.stored import CostStore
 from engine.rank import LoadedRank, Rank, load_rank
 from engine.resident.plan import policy_lengths, uses_graphs
@@ -208,6 +208,9 @@ def _facts(config: EngineConfig, runner: Runner) -> dict[str, object]:
         "attention": type(runner.attention).__name__,
         "dtype": str(slots.dtype),
         "page_size": config.page_size,
+        # how far the table reaches
+        "rows": min(config.max_num_batched_tokens, PROBED_ROWS[-1]),
+        "context": min(config.max_model_len or 0, MANY_SEQUENCES + LONG_CONTEXT),
         "gpu": gpu,
         "processor": platform.processor() or platform.machine(),
         "threads": runner.threads.most,

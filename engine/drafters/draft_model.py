@@ -21,6 +21,7 @@ class DraftModel(StepwiseDrafter):
         self.runner = runner
         self.vocab_size = vocab_size
         self.max_rows = max_rows
+        self._last_known = runner.model.config.vocab_size - 1
         self._hidden = torch.empty(0)
         self._last_rows: list[int] = []
 
@@ -35,7 +36,9 @@ class DraftModel(StepwiseDrafter):
             if not sequence.decoding or not budget or not self._reserve(sequence, len(sequence.tokens)):
                 continue
             follower = self.follower(sequence)
-            tokens = sequence.tokens[follower.shadow.prefix_len :][:budget]
+            # a token from the target's padding is none of the draft model's; any other in its place only drafts worse
+            rest = sequence.tokens[follower.shadow.prefix_len :][:budget]
+            tokens = [min(token, self._last_known) for token in rest]
             budget -= len(tokens)
             windows.append((follower.window(sequence, tokens), sequence, follower))
         if not windows:
@@ -57,7 +60,7 @@ class DraftModel(StepwiseDrafter):
         windows = []
         for sequence, follower in ready:
             follower.shadow.prefix_len = len(sequence.tokens) + len(sequence.drafts) - 1
-            windows.append(follower.window(sequence, [sequence.drafts[-1]]))
+            windows.append(follower.window(sequence, [min(sequence.drafts[-1], self._last_known)]))
         self._hidden = self.runner.forward(windows)
         for sequence, follower in ready:
             follower.shadow.prefix_len = len(sequence.tokens)

@@ -153,7 +153,7 @@ class ResidentLoop:
         # drafts past the end, which the plain loop would not have carried, are none
         drafted = min(said.drafted, sequence.remaining - 1)
         committed = sequence.append(said.tokens)
-        accepted = min(len(said.tokens) - 1, committed)
+        accepted = min(len(said.tokens) - 1, committed, drafted)
         sequence.count_forward(Forward(committed, accepted, drafted, decodes=True))
         self._scheduler.commit(sequence, min(len(said.tokens), sequence.pending))
         sequence.drafts = said.drafts

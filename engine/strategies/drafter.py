@@ -12,11 +12,10 @@ from torch import Tensor
 from engine.sequence import Sequence
 from engine.strategies.base import Resolution
 from engine.window import Window
-from models.decoder import Decoder
+from models.decoder import Decoder, Tap
 
 if TYPE_CHECKING:
     from engine.scheduler import Scheduler
-from models.decoder import Tap
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,10 @@ class TreeVerify(DraftVerify):
         return [Row(window.sequence, first + len(tokens), tokens) for tokens in said]
 
     def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
+        # a tree stands where it was drafted, and there only
+        window.sequence.state = None
         if not isinstance(window.shape, TreeShape):
             return super().resolve(window, sampled, confidence)
-        window.sequence.state = None
         tree, pending = _tree(window), window.sequence.pending
         children = {
             (parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True))

@@ -136,11 +136,15 @@ def _sentencepiece(
     return fast
 
 
+#: characters of a token that is looked for two parts; in a file that means well none is as long
+LONGEST_TOKEN = 1024
+
+
 def _merges(vocabulary: dict[str, int], scores: list[float]) -> list[tuple[str, str]]:
     """Every way in which two tokens make a third, the third of the best score first."""
     found = []
     for token, index in vocabulary.items():
-        for cut in range(1, len(token)):
+        for cut in range(1, len(token) if len(token) <= LONGEST_TOKEN else 0):
             left, right = vocabulary.get(token[:cut]), vocabulary.get(token[cut:])
             if left is not None and right is not None:
                 found.append((-scores[index], left, right, token[:cut], token[cut:]))

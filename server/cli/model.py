@@ -24,11 +24,14 @@ def lora_path(given: str | None, command: str) -> str | None:
     return None if given is None else str(_resolved(given, command))
 
 
-def adapter_path(model: str | None, given: str | None) -> str | None:
-    """The adapter's folder: the one asked for, or the one shipped for a model of the catalogue; None for none."""
+def adapter_path(model: str | None, given: str | None, plain: bool = False) -> str | None:
+    """The adapter's folder: the one asked for, or the one shipped for a model of the catalogue; None for none.
+
+    `plain`: other settings do not go with an adapter, so that none is taken unasked.
+    """
     if given is not None:
         return None if given == "none" else given
-    shipped = shipped_adapter(model)
+    shipped = None if plain else shipped_adapter(model)
     return None if shipped is None else str(shipped)
 
 

@@ -160,7 +160,7 @@ def serve(
     """Serve a model over the OpenAI API."""
     config = EngineConfig(
         model=str(model_path(model, "serve")),
-        adapter=adapter_path(model, adapter),
+        adapter=adapter_path(model, adapter, tensor_parallel_size > 1 or bool(draft_lora) or bool(async_scheduling)),
         **speculative_settings(speculative_config, draft_model, decoding, draft_length),
         draft_width=draft_width,
         draft_nodes=draft_nodes,

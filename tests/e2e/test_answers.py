@@ -69,3 +69,4 @@ def test_a_name_means_its_shipped_adapter_unless_another_is_named() -> None:
     assert adapter_path("smollm2", "mine") == "mine"
     assert adapter_path("some/folder", None) is None
     assert adapter_path(None, None) is None
+    assert adapter_path("smollm2", None, plain=True) is None and adapter_path("smollm2", "mine", plain=True) == "mine"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from models.catalogue import pulled_file
+from tests.e2e.smollm2 import smollm2
 from tests.server.live import ROOT, LiveServer
+
+__all__ = ["smollm2"]
 
 ADAPTER = ROOT / "models" / "shipped" / "smollm2-tidar-adapter"
 TOKENS = 24
@@ -37,25 +38,13 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The GGUF in a folder that may be written to."""
-    file = pulled_file("smollm2")
-    if not file.is_file():
-        warnings.warn("smollm2 is not pulled: its adapter was NOT served", stacklevel=1)
-        pytest.skip("run `tidar pull smollm2` first")
-    link = tmp_path_factory.mktemp("smollm2") / file.name
-    link.symlink_to(file)
-    return link
-
-
 @pytest.mark.slow
 def test_twenty_chats_are_the_base_models(smollm2: Path) -> None:
     plain, alone = answers(smollm2, "--decoding", "ar")
     drafted, together = answers(smollm2, "--adapter", str(ADAPTER), "--predrafts", "2")
     assert drafted == plain
     assert alone == 1.0
-    assert together > 1.05
+    assert together > 1.3
 
 
 def answers(model: Path, *flags: str) -> tuple[list[str], float]:

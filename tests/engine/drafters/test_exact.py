@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from engine.engine import Engine
+from engine.errors import EngineError
+from models.checkpoint import save_decoder
 from models.config import ModelConfig
 from tests.engine.drive import Done, acceptance, endings, make_engine, request, run
-from tests.engine.tiny import CONTEXT, save_random
+from tests.engine.tiny import CONTEXT, random_decoder, save_random, tiny_config
 from tests.engine.workload import workload
 from tests.models.eagle_heads import PlainHead, save_eagle
 
@@ -63,6 +68,32 @@ def test_every_drafter_says_what_ar_says(
     assert endings(run(engine, workload(24))) == endings(plain)
     if "num_pages" in settings:
         assert engine.stats().preemptions > 0
+
+
+def test_a_draft_model_of_a_less_padded_vocabulary_drafts_what_it_can(
+    learned: Path, plain: dict[str, Done], tmp_path: Path
+) -> None:
+    """Both have one tokenizer; ids from the target's padding, in prompts and answers, mean nothing to the other."""
+    config = replace(tiny_config("LlamaForCausalLM", drafts=False), vocab_size=48)
+    save_decoder(random_decoder(config), tmp_path / "small", torch.float64, {})
+    shutil.copytree(learned, tmp_path / "target")
+    for folder in ("small", "target"):
+        vocabulary = {f"t{i}": i for i in range(48)}
+        (tmp_path / folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+    engine = drafting(tmp_path / "target", {"decoding": "draft-model", "draft_model": str(tmp_path / "small")})
+    assert endings(run(engine, workload(24))) == endings(plain)
+
+
+def test_a_draft_model_of_another_vocabulary_is_refused(learned: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config("LlamaForCausalLM", drafts=False), vocab_size=48)
+    save_decoder(random_decoder(config), tmp_path, torch.float64, {})
+    with pytest.raises(EngineError, match="another vocabulary"):
+        drafting(learned, {"decoding": "draft-model", "draft_model": str(tmp_path)})
+
+
+def test_trees_do_not_go_with_a_split_model(learned: Path, methods: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="--draft-width"):
+        drafting(learned, methods["tree"], tensor_parallel_size=2)
 
 
 def test_a_draft_model_that_is_the_model_itself_is_always_right(learned: Path, methods: dict[str, Any]) -> None:

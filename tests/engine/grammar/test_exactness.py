@@ -10,12 +10,17 @@ from typing import Any
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 
+from engine.engine import Engine
 from engine.params import Grammar
+from engine.strategies.tree_verify import DraftTree
+from models.config import ModelConfig
 from tests.engine.drive import Done, acceptance, endings, make_engine, request, run
 from tests.engine.grammar.tiny_tokens import text_of
 from tests.engine.grammar.workload import GRAMMARS, SCHEMA, grammar_workload
 from tests.engine.tiny import CONTEXT, FIRST
+from tests.models.eagle_heads import save_eagle
 
 
 def say(done: dict[str, Done]) -> dict[str, Any]:
@@ -53,6 +58,27 @@ def test_whole_answers_match_their_grammar(plain: dict[str, Done]) -> None:
         assert all(re.fullmatch(GRAMMARS[name].source, text) for text in texts)
     choices = [text for key, text in whole.items() if key.startswith("choice")]
     assert choices and set(choices) <= set(json.loads(GRAMMARS["choice"].source))
+
+
+def test_right_trees_go_to_the_end_of_a_grammar_with_logprobs_too(
+    checkpoint: Path, plain: dict[str, Done], tmp_path: Path
+) -> None:
+    """The last accepted draft may complete the grammar; the row after it has no token."""
+    head = save_eagle(tmp_path, ModelConfig.from_folder(checkpoint), 48, eagle_aux_hidden_state_layer_ids=[1, 1, 2])
+    drafter = {"decoding": "eagle3", "draft_model": str(head), "draft_width": 2}
+    engine = make_engine(checkpoint, draft_length=4, predrafts="none", **drafter)
+
+    def force(engine: Engine) -> None:
+        for sequence in engine.scheduler.running:
+            coming = plain[sequence.request_id].token_ids[sequence.output_len :][:3]
+            if sequence.decoding and coming:
+                sequence.state = DraftTree.of(coming, list(range(-1, len(coming) - 1)))
+
+    asked = [replace(submit, params=replace(submit.params, logprobs=2)) for submit in grammar_workload()]
+    done = run(engine, asked, force)
+    assert say(done) == say(plain)
+    assert all(len(answer.logprobs) == len(answer.token_ids) for answer in done.values())
+    assert acceptance(engine) > 1.5
 
 
 @pytest.mark.parametrize("scheme", ["sdlm", "linear", "idlm"])

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.drafters.draft_model import DraftModel
 from engine.engine import Engine
 from engine.relief import MESSAGE, SOUND_STEPS
 from engine.runner import Runner
 from engine.window import Window
-from tests.engine.drive import endings, make_engine, request, run
+from tests.engine.denoising.conftest import save_denoiser
+from tests.engine.drive import acceptance, endings, make_engine, request, run
 from tests.engine.workload import workload
 
 HOST = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
@@ -51,6 +53,33 @@ def test_every_request_gets_the_tokens_it_would_have_got(learned: Path, most_row
     assert runner.refused > 0
     assert engine.scheduler.preemptions > 0 or most_rows > 10
     engine.check_idle()
+
+
+def test_drafting_that_runs_out_of_memory_costs_drafts_and_nothing_else(learned: Path) -> None:
+    expected = endings(run(make_engine(learned, decoding="ar"), workload(6)))
+    engine = make_engine(learned, decoding="draft-model", draft_model=str(learned), predrafts="none", max_num_seqs=1)
+    drafter = engine._parts.drafter
+    assert isinstance(drafter, DraftModel)
+    old = drafter.runner
+    cramped = Cramped(old.model, old.attention, old.strategy, old.threads)
+    cramped.most_rows, cramped.error, cramped.refused = 40, DEVICE, 0
+    drafter.runner = cramped
+    assert endings(run(engine, workload(6))) == expected
+    assert cramped.refused > 0
+    assert acceptance(engine) > 1
+
+
+def test_who_does_not_fit_fails_and_not_who_waits_for_the_next_step(tmp_path: Path) -> None:
+    """A window that cannot be cut is all its request's fault; one that is admitted later may be wider than the last."""
+    engine = make_engine(save_denoiser(tmp_path, "denoise"), max_num_batched_tokens=128)
+    cramp(engine, 75)
+    asked = [request(name, [5] * prompt, max_tokens=10) for name, prompt in (("big", 70), ("small", 60))]
+    done = run(engine, asked)
+    assert done["big"].error == MESSAGE and done["small"].error is None
+    cramp(engine, 30)
+    assert run(engine, [request("refused", [5] * 40, max_tokens=4)])["refused"].error == MESSAGE
+    cramp(engine, 75)
+    assert run(engine, [request("wider", [5] * 50, max_tokens=10)])["wider"].error is None
 
 
 def test_a_request_that_cannot_run_even_alone_fails(learned: Path) -> None:
