@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from bench.prompt_file import load_prompts
 from bench.report import print_table, write_json
 from bench.settings import standard_settings
 from engine import LLM, SamplingParams
+from models.sources import short_name
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,15 @@ def run_benchmark(options: BenchOptions, console: Console | None = None) -> list
         title += f", drafts forced to acceptance {options.forced_acceptance:g}"
     print_table(title, measurements, peer)
     if options.json:
-        write_json(Path(options.json), asdict(options), measurements, peer)
+        write_json(Path(options.json), published(options), measurements, peer)
     return measurements
+
+
+def published(options: BenchOptions) -> dict[str, Any]:
+    """The options as a report holds them: of paths on this machine the last part alone."""
+    files = {"prompts": options.prompts, "json": options.json}
+    names = {name: path if path is None else Path(path).name for name, path in files.items()}
+    return {**asdict(options), **names, "model": short_name(options.model)}
 
 
 def _engines(options: BenchOptions) -> dict[str, LLM]:

@@ -17,7 +17,7 @@ from ray.serve.config import AutoscalingConfig
 from engine.config import EngineConfig
 from models.sources import resolve
 from server.cli.model import model_names, model_path
-from server.embedded import EmbeddedServer
+from server.embedded import EmbeddedServer, embedded_settings
 from server.settings import ServerSettings
 
 #: beyond the drain: what an engine may take to leave, in seconds
@@ -55,7 +55,7 @@ def build(arguments: Arguments) -> serve.Application:
     fields = {"threads": max(1, int(arguments.num_cpus)), **arguments.engine, "model": arguments.model or ""}
     config = msgspec.convert(fields, EngineConfig)
     config.check()
-    settings = ServerSettings(model_names=model_names(arguments.model, names), **arguments.server)
+    settings = embedded_settings(model_names(arguments.model, names), arguments.server)
     return _deployment(config, settings, arguments).bind()
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Arguments are those of `tidar serve`: a model, flags, or nothing for the shipped model. A command of another kind
-# begins with `tidar`, as in `docker run IMAGE tidar pull NAME`.
+# begins with `tidar`, as in `docker run IMAGE tidar doctor`.
 set -eu
 
 case "${1:-}" in

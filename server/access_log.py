@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote
 
 from engine.logs import FIELDS
 from server.exchange import Exchange
 
 logger = logging.getLogger("tidar.access")
+#: what a path holds unquoted (RFC 3986)
+SAFE = "/:@!$&'()*+,;="
 
 
 class AccessLog:
@@ -22,7 +25,7 @@ class AccessLog:
         if exchange.probes:
             return
         level = logging.WARNING if exchange.status >= 500 else logging.INFO
-        message = f"{exchange.method} {exchange.path} {exchange.status}"
+        message = f"{exchange.method} {quote(exchange.path, safe=SAFE)} {exchange.status}"
         logger.log(level, "%s", message, extra={FIELDS: self._fields(exchange)})
 
     def _fields(self, exchange: Exchange) -> dict[str, Any]:

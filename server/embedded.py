@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from models.errors import ModelError
+from server.cli.keys import api_keys
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -22,14 +27,38 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+def embedded_settings(model_names: tuple[str, ...], fields: dict[str, Any]) -> ServerSettings:
+    """Settings of these `fields`; API keys that they leave out are the environment's, as for `tidar serve`.
+
+    Raises EngineError for a file of keys that holds none and for settings that cannot be embedded.
+    """
+    file = os.environ.get("TIDAR_API_KEY_FILE")
+    if "api_keys" in fields:
+        keys = tuple(fields["api_keys"])
+    else:
+        try:
+            keys = api_keys(os.environ.get("TIDAR_API_KEY", "").split(), Path(file) if file else None)
+        except typer.BadParameter as error:
+            raise EngineError(error.message) from None
+    settings = ServerSettings(**{"model_names": model_names, **fields, "api_keys": keys})
+    _check(settings)
+    return settings
+
+
+def _check(settings: ServerSettings) -> None:
+    if settings.otlp_endpoint is not None:
+        raise EngineError("An embedded server sends no traces: leave otlp_endpoint out, or use `tidar serve`.")
+
+
 class EmbeddedServer:
     """Loads the model at ASGI's lifespan.startup; lifespan.shutdown drains it and ends its engines.
 
     A model that cannot be served fails the startup with the engine's own sentence. Of `settings`, those of the
-    listener (address, TLS) mean nothing here.
+    listener (address, TLS) mean nothing here, and `otlp_endpoint` is an EngineError.
     """
 
     def __init__(self, config: EngineConfig, settings: ServerSettings) -> None:
+        _check(settings)
         self.config = config
         self.settings = settings
         self._app: FastAPI | None = None
@@ -59,8 +88,6 @@ class EmbeddedServer:
                 return
 
     async def _start(self) -> None:
-        from pathlib import Path
-
         from engine.fleet import EngineFleet
         from models.tokenizer import Tokenizer
         from server.app import create_app
@@ -70,11 +97,12 @@ class EmbeddedServer:
 
     async def _stop(self) -> None:
         if self._app is not None:
-            app, self._app = self._app, None
-            serving = self._serving(app)
+            # requests that still come are turned away by the gate
+            serving = self._serving(self._app)
             await serving.gate.drain(self.settings.shutdown_timeout)
             await serving.grammars.close()
             await serving.engine.close()
+            self._app = None
 
     @staticmethod
     def _serving(app: FastAPI) -> Serving:

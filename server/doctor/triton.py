@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -26,6 +24,8 @@ types = {"gate_up": "*fp16", "out": "*fp16", "size": "constexpr", "block": "cons
 source = ASTSource(swiglu_kernel, signature=types, constexprs={"size": 256, "block": 1024})
 triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32))
 """
+#: the module that launches kernels, from the cache where it has been compiled before
+LAUNCHER_PROBE = "from triton.backends.nvidia import driver; driver.CudaUtils()"
 
 
 def check_triton(plan: Plan) -> list[Finding]:
@@ -49,23 +49,32 @@ def check_triton(plan: Plan) -> list[Finding]:
         return (
             [fail("triton", found, advice)] if gpu else [warn("triton", found, "A GPU would need it; a CPU does not.")]
         )
-    if gpu and not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
-        return [
-            fail("triton", f"{version}, but there is no C compiler", "Install gcc: Triton builds its launcher with it.")
-        ]
+    problem = launcher_problem() if gpu else None
+    if problem is not None:
+        found = f"{version}, which has no launcher in its cache and cannot build one ({problem.rstrip('.')})"
+        return [fail("triton", found, "Install gcc and Python's headers: Triton builds its launcher with them.")]
     return [ok("triton", f"{version}, compiles for sm_{10 * major + minor}")]
 
 
 def compile_problem(capability: int) -> str | None:
     """Compile a kernel for sm_`capability`; what went wrong, or None."""
+    return _problem(PROBE, str(capability))
+
+
+def launcher_problem() -> str | None:
+    """Load Triton's launcher from its cache, or have it compiled; what went wrong, or None."""
+    return _problem(LAUNCHER_PROBE)
+
+
+def _problem(probe: str, *arguments: str) -> str | None:
     from engine.child import python_environment
 
-    command = [sys.executable, "-c", PROBE, str(capability)]
+    command = [sys.executable, "-c", probe, *arguments]
     env = {**python_environment(), "TRITON_INTERPRET": "0"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=COMPILE_SECONDS)
     except subprocess.TimeoutExpired:
-        return f"no kernel after {COMPILE_SECONDS} s"
+        return f"nothing after {COMPILE_SECONDS} s"
     if done.returncode == 0:
         return None
     lines = done.stderr.strip().splitlines()

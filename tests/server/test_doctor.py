@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +150,24 @@ def test_triton_is_asked_to_compile(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert triton.compile_problem(90) is None
     monkeypatch.setenv("TRITON_CACHE_DIR", "/proc/nothing-can-be-written-here")
     assert triton.compile_problem(90)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc makes the module that the image brings along")
+def test_without_a_compiler_a_launcher_that_is_in_the_cache_will_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("TRITON_LIBCUDA_PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    script = Path(__file__).parents[2] / "docker" / "triton_driver.py"
+    for arguments in (("--stub", str(tmp_path)), ()):
+        subprocess.run([sys.executable, script, *arguments], check=True)
+    (tmp_path / "bin").mkdir()
+    if (file := shutil.which("file")) is not None:
+        # what it says of this Python is part of the cache's key
+        (tmp_path / "bin" / "file").symlink_to(file)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("CC", raising=False)
+    assert triton.launcher_problem() is None
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "empty"))
+    assert "compiler" in (triton.launcher_problem() or "")

@@ -99,3 +99,8 @@ def test_lines_for_people_hold_the_same_when_asked_for(served_model: Path) -> No
         live.wait_until(lambda: "request_id=plain-1" in live.log, 5)
         line = next(line for line in live.log.splitlines() if "request_id=plain-1" in line)
         assert "POST /v1/completions 200" in line and "completion_tokens=2" in line
+        live.get("/nowhere%0aERROR%20forged%E2%80%A8too", headers={"X-Request-Id": "forged-1"})
+        live.wait_until(lambda: "request_id=forged-1" in live.log, 5)
+        line = next(line for line in live.log.splitlines() if "request_id=forged-1" in line)
+        assert "GET /nowhere%0AERROR%20forged%E2%80%A8too 404" in line
+        assert "path=/nowhere\\nERROR forged\\u2028too " in line
