@@ -68,13 +68,16 @@ def _features(raw: dict[str, Any], layers: int) -> tuple[int, int, int]:
         "eagle_aux_hidden_state_layer_ids",
         section(raw, "eagle_config").get("eagle_aux_hidden_state_layer_ids", (2, layers // 2, layers - 3)),
     )
-    low, middle, high = given if isinstance(given, (list, tuple)) and len(given) == 3 else (None, None, None)
-    for index in (low, middle, high):
-        if not isinstance(index, int) or isinstance(index, bool) or not 1 <= index <= layers:
-            raise ModelError(
-                f"eagle_aux_hidden_state_layer_ids must name three of the model's layers 1 to {layers}, not {given!r}."
-            )
-    return low, middle, high  # type: ignore[return-value]
+    if not isinstance(given, (list, tuple)) or len(given) != 3 or not all(_is_layer(index, layers) for index in given):
+        raise ModelError(
+            f"eagle_aux_hidden_state_layer_ids must name three of the model's layers 1 to {layers}, not {given!r}."
+        )
+    low, middle, high = given
+    return low, middle, high
+
+
+def _is_layer(index: Any, layers: int) -> bool:
+    return isinstance(index, int) and not isinstance(index, bool) and 1 <= index <= layers
 
 
 class EagleLayer(Layer):
