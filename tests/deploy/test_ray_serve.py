@@ -41,12 +41,14 @@ def python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seen(python: Path, served_model: Path) -> dict[str, Any]:
+def seen(python: Path, served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    # engines are told apart by their model's folder, and other tests serve the original
+    model = shutil.copytree(served_model, tmp_path_factory.mktemp("ray") / "model")
     # Ray's Unix sockets need a short path
     folder = tempfile.mkdtemp(prefix="ray-")
     try:
         done = subprocess.run(
-            [str(python), str(PROGRAM), str(served_model), str(free_port()), folder],
+            [str(python), str(PROGRAM), str(model), str(free_port()), folder],
             env={**os.environ, **SETTINGS, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
