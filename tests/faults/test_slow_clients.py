@@ -21,8 +21,15 @@ from tests.faults.test_disconnect import difference, finished
 from tests.faults.test_engine_client import ask, until
 from tests.server.live import LiveServer
 
-#: 16 answers of 240 tokens with 20 candidates each are more than the system's buffers take
-MUCH: dict[str, Any] = {"prompt": "x", "max_tokens": 240, "ignore_eos": True, "n": 16, "logprobs": 20, "stream": True}
+#: 64 answers of 240 tokens with 20 candidates each, about 10 MB, are more than the 4 MiB a socket's buffer may grow to
+MUCH: dict[str, Any] = {
+    "prompt": ["w", "x", "y", "z"],
+    "max_tokens": 240,
+    "ignore_eos": True,
+    "n": 16,
+    "logprobs": 20,
+    "stream": True,
+}
 
 
 @pytest.fixture(scope="module")
