@@ -16,11 +16,12 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import httpx
+import aiohttp
 
-from bench.load.client import Outcome, ask, make_client
+from bench.load.client import Outcome, ask, make_client, run_client
 from bench.load.figures import machine, percentiles
 from bench.load.mix import COMPLETIONS, Ask
 from bench.load.processes import served
@@ -69,7 +70,7 @@ def request(chance: random.Random, tokens: int) -> Ask:
     return Ask("overload", COMPLETIONS, {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True})
 
 
-async def saturate(client: httpx.AsyncClient, seconds: float, clients: int, tokens: int) -> Part:
+async def saturate(client: aiohttp.ClientSession, seconds: float, clients: int, tokens: int) -> Part:
     """So many clients, each with one request at a time."""
     part, chance = Part(seconds), random.Random(1)
 
@@ -81,7 +82,7 @@ async def saturate(client: httpx.AsyncClient, seconds: float, clients: int, toke
     return part
 
 
-async def flood(client: httpx.AsyncClient, seconds: float, rate: float, tokens: int) -> Part:
+async def flood(client: aiohttp.ClientSession, seconds: float, rate: float, tokens: int) -> Part:
     """Requests at random moments, so many per second, whatever becomes of those before."""
     part, chance = Part(seconds), random.Random(2)
     asking: set[asyncio.Task[None]] = set()
@@ -103,27 +104,37 @@ async def flood(client: httpx.AsyncClient, seconds: float, rate: float, tokens: 
 
 
 async def measure(
-    url: str, seconds: float, clients: int, tokens: int, factor: float, deadline: float
+    url: str, seconds: float, clients: int, tokens: int, factor: float, deadline: float, rounds: int = 1
 ) -> dict[str, Any]:
-    """Both parts; figures ready for JSON, `problems` empty where overload does what it should."""
+    """Both parts in turn, so many times; figures ready for JSON, `problems` empty where overload does what it should.
+
+    Rates are means over the rounds, which a machine that changes its pace changes for both parts.
+    """
+    full, over = [], []
     async with make_client(url, MAX_CONNECTIONS) as client:
-        full = await saturate(client, seconds, clients, tokens)
-        peak = full.goodput(deadline)
-        over = await flood(client, seconds, factor * peak, tokens)
-    goodput = over.goodput(deadline)
-    refused = [o for o in over.counted if o.status in REFUSED]
+        for _ in range(rounds):
+            full.append(await saturate(client, seconds, clients, tokens))
+            peak = fmean(part.goodput(deadline) for part in full)
+            over.append(await flood(client, seconds, factor * peak, tokens))
+    goodput = fmean(part.goodput(deadline) for part in over)
+    at_peak, flooded = ([o for part in parts for o in part.counted] for parts in (full, over))
+    refused = [o for o in flooded if o.status in REFUSED]
     found = {
         **machine(),
+        "rounds": rounds,
         "peak_per_second": round(peak, 2),
         "offered_per_second": round(factor * peak, 2),
         "goodput_per_second": round(goodput, 2),
         "goodput_over_peak": round(goodput / max(peak, 1e-9), 3),
-        "peak_request_seconds": percentiles([o.seconds for o in full.counted if o.answered]),
-        "request_seconds": percentiles([o.seconds for o in over.counted if o.answered]),
+        "goodput_over_peak_by_round": [
+            round(o.goodput(deadline) / max(f.goodput(deadline), 1e-9), 3) for f, o in zip(full, over, strict=True)
+        ],
+        "peak_request_seconds": percentiles([o.seconds for o in at_peak if o.answered]),
+        "request_seconds": percentiles([o.seconds for o in flooded if o.answered]),
         "refused": len(refused),
         "refusal_seconds": percentiles([o.seconds for o in refused]),
         "refused_within_100_ms": round(sum(o.seconds <= REFUSAL_SECONDS for o in refused) / max(1, len(refused)), 4),
-        "statuses": {str(status): count for status, count in sorted(Counter(o.status for o in over.counted).items())},
+        "statuses": {str(status): count for status, count in sorted(Counter(o.status for o in flooded).items())},
     }
     return {**found, "problems": problems(found, refused)}
 
@@ -143,7 +154,8 @@ def problems(found: dict[str, Any], refused: list[Outcome]) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description="Goodput at several times capacity.")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each part")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each part of a round")
+    parser.add_argument("--rounds", type=int, default=5, help="of filling the server, then flooding it")
     parser.add_argument("--factor", type=float, default=4.0, help="offered load, in peaks")
     parser.add_argument("--tokens", type=int, default=96, help="of each answer")
     parser.add_argument("--deadline", type=float, default=20.0, help="seconds after which an answer is worth nothing")
@@ -155,7 +167,8 @@ def main(arguments: list[str]) -> int:
     flags = ["--max-num-seqs", str(given.max_num_seqs), "--max-queue-seconds", str(given.max_queue_seconds)]
     with served(*([given.model] if given.model else []), *flags) as server:
         clients = given.max_num_seqs + given.max_num_seqs // 4
-        found = asyncio.run(measure(server.url, given.seconds, clients, given.tokens, given.factor, given.deadline))
+        load = (given.seconds, clients, given.tokens, given.factor, given.deadline, given.rounds)
+        found = run_client(measure(server.url, *load))
     said = json.dumps(found, indent=1)
     print(said)
     if given.json is not None:

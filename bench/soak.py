@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 
-from bench.load.client import BROKE, LEFT, Outcome, ask, make_client
+from bench.load.client import BROKE, LEFT, Outcome, ask, make_client, run_client
 from bench.load.figures import machine, percentiles, trend
 from bench.load.mix import mixed
 from bench.load.processes import Served, served
@@ -80,7 +80,8 @@ async def soak(server: Served, requests: int, seconds: float, concurrency: int, 
     """Run until so many requests have been sent or so many seconds have passed, and wait for the answers."""
     run, began = Soak(), time.monotonic()
     async with make_client(server.url, concurrency) as client:
-        context = (await client.get("/v1/models")).json()["data"][0]["max_model_len"]
+        async with client.get("/v1/models") as answer:
+            context = (await answer.json())["data"][0]["max_model_len"]
         numbers = iter(range(requests))
 
         async def worker(name: int) -> None:
@@ -117,7 +118,7 @@ async def _watched(server: Served, run: Soak, began: float) -> AsyncIterator[Non
     """Meanwhile, look at memory and, after a kill, for the engine's return."""
 
     async def watch() -> None:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with make_client(server.url, 1) as client:
             while True:
                 now = time.monotonic() - began
                 for name, size in server.resident().items():
@@ -138,21 +139,24 @@ async def _watched(server: Served, run: Soak, began: float) -> AsyncIterator[Non
             await watching
 
 
-async def _status(client: httpx.AsyncClient) -> int:
+async def _status(client: aiohttp.ClientSession) -> int:
     try:
-        return (await client.get("/health")).status_code
-    except httpx.TransportError:
+        async with client.get("/health") as answer:
+            return answer.status
+    except aiohttp.ClientError:
         return BROKE
 
 
-async def _left_over(client: httpx.AsyncClient) -> dict[str, float]:
+async def _left_over(client: aiohttp.ClientSession) -> dict[str, float]:
     """What the server still holds once everybody has gone; it has a few seconds to notice."""
     held: dict[str, float] = {}
     for _ in range(50):
-        text = (await client.get("/metrics")).text
+        async with client.get("/metrics") as answer:
+            text = await answer.text()
         names = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
         held = {name: sum(_samples(text, f"tidar:{name}")) for name in names}
-        held["in_flight"] = (await client.get("/load")).json()["server_load"]
+        async with client.get("/load") as answer:
+            held["in_flight"] = (await answer.json())["server_load"]
         if not any(held.values()):
             break
         await asyncio.sleep(0.2)
@@ -218,7 +222,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=Path, default=None, help="write the report here too")
     given = parser.parse_args(arguments)
     with served(*([given.model] if given.model else []), *FLAGS) as server:
-        run = asyncio.run(soak(server, given.requests, given.seconds, given.concurrency, not given.no_kill, given.seed))
+        run = run_client(soak(server, given.requests, given.seconds, given.concurrency, not given.no_kill, given.seed))
     said = json.dumps(report(run), indent=1)
     print(said)
     if given.json is not None:
