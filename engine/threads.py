@@ -19,7 +19,9 @@ RETRY_EVERY = 64
 RATE = 0.2
 #: a forward with all threads that takes so many times one thread's has been stalled by another process
 STALL = 2.0
-#: seconds without all threads after a stall; each further stall doubles them
+#: weight of a new forward in what stalls cost all threads on average
+STALL_RATE = 1 / 32
+#: seconds without all threads after a stall that was one too many; each further stall doubles them
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
 
 
@@ -45,6 +47,8 @@ class _Size:
     one: _Side = field(default_factory=_Side)
     every: _Side = field(default_factory=_Side)
     forwards: int = 0
+    #: seconds that a forward with all threads loses to stalls, on average
+    lost: float = 0.0
 
     def prefers_all(self) -> bool:
         self.forwards += 1
@@ -53,13 +57,27 @@ class _Size:
         faster = self.every.seconds < self.one.seconds
         return faster if self.forwards % RETRY_EVERY else not faster
 
+    def observe_all(self, seconds: float) -> bool:
+        """A forward with all threads; returns whether it was stalled."""
+        stalled = seconds > STALL * self.one.seconds
+        excess = seconds - self.every.seconds if stalled else 0.0
+        self.lost += STALL_RATE * (excess - self.lost)
+        if not stalled:
+            self.every.observe(seconds)
+        return stalled
+
+    def stalls_too_much(self) -> bool:
+        """Whether stalls take more than all threads gain."""
+        return self.every.seconds + self.lost > self.one.seconds
+
 
 class Threads:
     """Times forwards and gives each size, in octaves of rows, the better thread count.
 
     All threads meet at the end of every operator. If another process has one of the cores, they wait for each other
-    and a step can take ten times as long, while for a few rows they gain little. So a stalled step is followed by a
-    pause with one thread, longer each time, and what all threads gain is judged by steps that were not stalled.
+    and a step can take ten times as long, while for a few rows they gain little. So where stalls cost more than all
+    threads gain, a stalled step is followed by a pause with one thread, longer each time. What all threads gain is
+    judged by steps that were not stalled.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -84,9 +102,8 @@ class Threads:
     def _observe(self, size: _Size, with_all: bool, seconds: float) -> None:
         if not with_all:
             size.one.observe(seconds)
-        elif seconds > STALL * size.one.seconds:
+        elif not size.observe_all(seconds):
+            self._pause = FIRST_PAUSE
+        elif size.stalls_too_much():
             self._paused_until = self._clock() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        else:
-            self._pause = FIRST_PAUSE
-            size.every.observe(seconds)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import socket
 import time
 from collections.abc import Awaitable, Iterator
@@ -70,6 +71,8 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
     listener = _listener(settings)
     traces = _tracing(settings)
     engine, tokenizer = await _unless_stopped(_load(config), stop)
+    if engine.ready.device == "cpu":
+        _give_way_to_the_engine()
     try:
         app = _app(settings, engine, tokenizer, traces)
         server = _http_server(settings, app)
@@ -87,6 +90,16 @@ async def _serve(config: EngineConfig, settings: ServerSettings, console: Consol
         await engine.close()
         if traces is not None:
             traces.close()
+
+
+def _give_way_to_the_engine() -> None:
+    """Do not interrupt whoever computes: a thread of the engine that is held up holds up all its others.
+
+    See sched(7), SCHED_BATCH. What this process starts later, a new engine say, is scheduled as usual.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 async def _load(config: EngineConfig) -> tuple[EngineFleet, Tokenizer]:
