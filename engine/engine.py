@@ -102,12 +102,12 @@ class Engine:
             return self._publish(landed)
         started = time.perf_counter()
         load = self.scheduler.load()
-        choice = self.policy.choose(load, self.scheduler.max_num_batched_tokens)
+        choice = self.policy.choose_each(load, self.scheduler.max_num_batched_tokens, self.scheduler.records())
         windows = self.scheduler.schedule(choice)
         if not windows:
             self.relief.restore()
             return self._publish([])
-        self.recorder.chose(choice)
+        self.recorder.chose(choice.common)
         try:
             hidden = self.runner.forward(windows)
             self._score_prompts(windows, hidden)
@@ -120,7 +120,7 @@ class Engine:
             return self._publish([window.sequence for window in windows])
         self.relief.fitted()
         decided = self._resolve(windows, sampled)
-        self._draft(decided, hidden, choice.draft_length)
+        self._draft(decided, hidden, choice.common.draft_length)
         self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
 
@@ -313,7 +313,8 @@ class Engine:
         for d in decided:
             if d.window.decodes and (d.committed or d.window.sequence.finish_reason is None):
                 self.recorder.decode(d.window, d.committed)
-                self.policy.observe_window(d.window.drafted, len(d.resolution.committed) - 1)
+                sequence = d.window.sequence
+                self.policy.observe_window(d.window.drafted, len(d.resolution.committed) - 1, sequence.record)
             elif not d.window.decodes:
                 self.recorder.prefill(len(d.window.tokens))
         self.recorder.step(windows, seconds, sum(d.committed for d in decided))

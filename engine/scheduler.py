@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Iterator
 
 from engine.cache.pages import PagePool, page_hash
-from engine.policy.base import Load
+from engine.policy.base import Load, StepChoice
+from engine.policy.record import DraftRecord
 from engine.sequence import Sequence
-from engine.strategies.base import DraftChoice, Strategy
+from engine.strategies.base import Strategy
 from engine.window import Window
 
 
@@ -48,6 +49,10 @@ class Scheduler:
         """The sequences that run and what their prefixes add up to."""
         return Load(len(self.running), sum(sequence.prefix_len for sequence in self.running))
 
+    def records(self) -> list[DraftRecord]:
+        """How the drafts of the sequences that run have done."""
+        return [sequence.record for sequence in self.running]
+
     def add(self, sequence: Sequence) -> None:
         self._arrivals += 1
         sequence.order = self._arrivals
@@ -58,7 +63,7 @@ class Scheduler:
         (self.running if sequence in self.running else self.waiting).remove(sequence)
         self._release(sequence)
 
-    def schedule(self, choice: DraftChoice) -> list[Window]:
+    def schedule(self, choice: StepChoice) -> list[Window]:
         """Windows for the next step, pages reserved for all their clean rows."""
         windows: list[Window] = []
         budget = self.max_num_batched_tokens
@@ -67,7 +72,7 @@ class Scheduler:
         while turns:
             sequence = turns[0]
             share = self._share(sequence, budget, len(turns) - 1)
-            window = self.strategy.plan(sequence, choice, share) if share > 0 else None
+            window = self.strategy.plan(sequence, choice.of(sequence.record), share) if share > 0 else None
             if window is None:
                 self._late.append(turns.popleft())
             elif self.reserve(sequence, sequence.prefix_len + window.shape.clean):
@@ -130,13 +135,13 @@ class Scheduler:
             return max(1, budget // (later + 1))
         return budget - later
 
-    def _admit(self, choice: DraftChoice, budget: int) -> list[Window]:
+    def _admit(self, choice: StepChoice, budget: int) -> list[Window]:
         windows: list[Window] = []
         while self.waiting and budget > 0 and len(self.running) < self.max_num_seqs:
             sequence = self.waiting[0]
             if not self._load(sequence):
                 break
-            window = self.strategy.plan(sequence, choice, budget)
+            window = self.strategy.plan(sequence, choice.of(sequence.record), budget)
             if window is None or not self.reserve(sequence, sequence.prefix_len + window.shape.clean):
                 self._release(sequence)
                 break

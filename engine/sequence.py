@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.messages import Forward, Output, RequestSteps, RequestTimes, Submit, TokenLogprobs
+from engine.policy.record import DraftRecord
 
 if TYPE_CHECKING:
     from engine.grammar.matcher import Matcher
@@ -22,7 +23,8 @@ class Sequence:
 
     `tokens` holds the prompt and every final token; the K/V of the first `prefix_len` of them are in the cache,
     the rest is pending (one token while decoding, a prompt at the start or after preemption). `drafts` are
-    candidates for the positions after `tokens`; `state` is the decoding scheme's own.
+    candidates for the positions after `tokens`; `state` is the decoding scheme's own, and `record` tells how its drafts
+    have done.
     """
 
     def __init__(self, submit: Submit, seed: int, max_len: int, stop_token_ids: frozenset[int]) -> None:
@@ -39,6 +41,7 @@ class Sequence:
         self.prefix_len = 0
         self.drafts: list[int] = []
         self.state: SequenceState | None = None
+        self.record = DraftRecord()
         self.matcher: Matcher | None = None
         self.pages: list[int] = []
         self.page_hashes: list[bytes] = []

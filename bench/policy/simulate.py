@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.policy.machines import Machine
 from bench.policy.traces import Trace
 from engine.policy.base import Load, Policy
+from engine.policy.record import DraftRecord
 from engine.strategies.base import DraftChoice
 
 #: tokens of context that every sequence starts with
@@ -32,6 +33,7 @@ class _Sequence:
 
     position: int = 0
     drafts: int = 0
+    record: DraftRecord = field(default_factory=DraftRecord)
 
     def plan(self, choice: DraftChoice) -> tuple[int, tuple[int, ...]]:
         """Drafts and groups of the next window, as the draft-and-verify strategy plans them."""
@@ -58,19 +60,20 @@ def simulate(policy: Policy, machine: Machine, trace: Trace, concurrency: int, r
         if len(active) < concurrency:
             return Run(tokens, steps, seconds)
         load = Load(len(active), sum(CONTEXT + sequence.position for sequence, _ in active))
-        choice = policy.choose(load, row_budget)
+        step = policy.choose_each(load, row_budget, [sequence.record for sequence, _ in active])
         rows, outcomes = 0, []
         for sequence, run in active:
+            choice = step.of(sequence.record)
             drafted, groups = sequence.plan(choice)
             rows += 1 + drafted + len(groups) * choice.draft_length
             accepted = min(drafted, run[sequence.position])
             tokens += min(accepted + 1, length - sequence.position)
             sequence.position += accepted + 1
             sequence.drafts = choice.draft_length - 1 if accepted + 1 in groups else 0
-            outcomes.append((drafted, accepted))
+            outcomes.append((drafted, accepted, sequence.record))
         elapsed = machine.seconds(rows, load)
-        for drafted, accepted in outcomes:
-            policy.observe_window(drafted, accepted)
+        for drafted, accepted, record in outcomes:
+            policy.observe_window(drafted, accepted, record)
         policy.observe_step(rows, load, elapsed)
         seconds += elapsed
         steps += 1

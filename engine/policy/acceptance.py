@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: what is assumed of d_1 before anything was seen, and of each later draft relative to the one before it
+#: what is assumed before anything was seen: of d_1, and of each later draft relative to the one before it
 FIRST_PRIOR, NEXT_PRIOR = 0.5, 0.8
 #: how many observations the assumption weighs
 PRIOR_WEIGHT = 4.0
@@ -17,7 +17,7 @@ RECENT_DECAY = 0.95
 class Survival:
     """P(draft j is accepted | the drafts before it were), from counts that decay exponentially.
 
-    d_0 is always right, so index 0 is draft d_1. Positions that no window has reached lean on the one before them.
+    d_0 is always right, so index 0 is draft d_1. Positions that no window has reached lean on those before them.
     The default decay remembers about 500 windows; where the last twenty or so contradict them, they alone count.
     """
 
@@ -59,20 +59,40 @@ class Survival:
         self._trials = [self.decay * trials for trials in self._trials]
         self._accepted = [self.decay * accepted for accepted in self._accepted]
 
-    def conditional(self) -> list[float]:
-        """The estimate for every draft."""
+    def conditional(self, prior: list[float] | None = None) -> list[float]:
+        """The estimate for every draft; `prior` is what is assumed of each before anything was seen.
+
+        Without one, a draft is assumed to fall off from the one before it as the drafts before that have done.
+        """
         estimates: list[float] = []
-        prior = FIRST_PRIOR
-        for trials, accepted in zip(self._trials, self._accepted, strict=True):
-            estimates.append((accepted + PRIOR_WEIGHT * prior) / (trials + PRIOR_WEIGHT))
-            prior = NEXT_PRIOR * estimates[-1]
+        assumed = FIRST_PRIOR
+        right, expected = NEXT_PRIOR * PRIOR_WEIGHT, PRIOR_WEIGHT
+        fall_off = NEXT_PRIOR
+        for j, (trials, accepted) in enumerate(zip(self._trials, self._accepted, strict=True)):
+            if j:
+                right += accepted
+                expected += trials * estimates[-1]
+                assumed = min(1.0, fall_off) * estimates[-1]
+            if prior is not None:
+                assumed = prior[j]
+            estimates.append((accepted + PRIOR_WEIGHT * assumed) / (trials + PRIOR_WEIGHT))
+            fall_off = right / expected
         return estimates
+
+    def share(self) -> float:
+        """P(a draft is right | the drafts before it are), over all positions as often as they are judged."""
+        return (sum(self._accepted) + PRIOR_WEIGHT * FIRST_PRIOR) / (sum(self._trials) + PRIOR_WEIGHT)
 
     def lengths(self, draft_length: int) -> list[float]:
         """P(acceptance length = a) for a = 1 .. draft_length, as a list that sums to 1."""
-        probabilities = []
-        alive = 1.0
-        for conditional in self.conditional()[: draft_length - 1]:
-            probabilities.append(alive * (1 - conditional))
-            alive *= conditional
-        return [*probabilities, alive]
+        return outcomes(self.conditional(), draft_length)
+
+
+def outcomes(conditional: list[float], draft_length: int) -> list[float]:
+    """P(acceptance length = a) for a = 1 .. draft_length, given P(draft j is right | those before it are)."""
+    probabilities = []
+    alive = 1.0
+    for each in conditional[: draft_length - 1]:
+        probabilities.append(alive * (1 - each))
+        alive *= each
+    return [*probabilities, alive]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
-from engine.policy.acceptance import Survival
-from engine.policy.base import Load, Policy
+from engine.policy.acceptance import Survival, outcomes
+from engine.policy.base import Load, Policy, StepChoice
+from engine.policy.classes import RequestClasses
 from engine.policy.cost import StepCost
 from engine.policy.fixed import likeliest
+from engine.policy.mix import promise
+from engine.policy.record import DraftRecord
 from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
 HYSTERESIS = 1.03
 #: steps between decisions while the load stays; a new engine decides at every step until then
 PERIOD = 16
-#: every so many steps, a few are given to a rival, so that its cost and acceptance are known and not only assumed;
-#: more often at first
+#: steps between decisions for classes of requests, which take longer
+CLASSES_PERIOD = 32
+#: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
+#: only assumed; more often at first
 PROBE_EVERY, PROBE_STEPS = 192, 4
 FIRST_PROBES = 24
 #: a rival is not tried again before so many others had their turn
@@ -24,6 +30,11 @@ TURNS = 8
 RIVAL, OUTSIDER = 0.85, 0.5
 #: while plain AR is chosen and nothing comes near it, trying drafts may cost this share of the time
 CURIOSITY = 0.01
+
+#: in a batch few sequences try: one of so many, and others after so many steps
+SCOUT_SHARE, SCOUT_STEPS = 64, 64
+#: the rows that a scout takes more than plain decoding, on average: k = 2 without groups, every other step cold
+SCOUT_ROWS = 1.5
 
 AR = DraftChoice(1)
 
@@ -40,8 +51,12 @@ class AutoPolicy(Policy):
         self.cost = cost
         self.masks = masks
         self.survival = Survival(self.draft_lengths[-1])
+        self.classes = RequestClasses(self.draft_lengths, self.survival)
         self.choice = AR
         self._rival = AR
+        self._probing = False
+        #: that windows have committed since the last step
+        self._tokens = 0
         self._tried: deque[tuple[int, int]] = deque(maxlen=TURNS)
         self._probes = 0
         self._steps = 0
@@ -62,19 +77,36 @@ class AutoPolicy(Policy):
             self._rival = self._next_rival(load, row_budget)
         elif into == PROBE_STEPS:
             self._next_probe += self._interval()
-        probing = 0 <= into < PROBE_STEPS and load.sequences * self._rival.rows <= row_budget
-        choice = self._rival if probing else self.choice
+        self._probing = 0 <= into < PROBE_STEPS and load.sequences * self._rival.rows <= row_budget
+        choice = self._rival if self._probing else self.choice
         if choice == AR:
             self.survival.fade()
         else:
             self._drafted = self._steps
         return choice
 
-    def observe_window(self, drafted: int, accepted: int) -> None:
+    def choose_each(self, load: Load, row_budget: int, records: Sequence[DraftRecord]) -> StepChoice:
+        common = self.choose(load, row_budget)
+        if not self.masks or load.sequences < 2 or len(self.draft_lengths) < 2:
+            return StepChoice(common)
+        if self._steps % CLASSES_PERIOD == 0:
+            self.classes.decide(records, self.choice, self._settings, lambda rows: self.cost(rows, load), row_budget)
+        if self._probing and self._rival != self.choice:
+            return StepChoice(common)
+        if common == AR and not self.classes.settings:
+            return StepChoice(common, scouts=self._scouts(load, records), scouting=DraftChoice(self.draft_lengths[1]))
+        return StepChoice(common, self.classes.now(), self.classes.usual)
+
+    def observe_window(self, drafted: int, accepted: int, record: DraftRecord) -> None:
+        self._tokens += accepted + 1
+        self.classes.observe(record, drafted, accepted)
         self._stale |= self.survival.observe(drafted, accepted)
 
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:
         self.cost.observe(rows, load, seconds)
+        if self.classes.settings:
+            self.classes.comparison.observe(self._tokens, seconds)
+        self._tokens = 0
 
     def expected_rate(self, load: Load) -> float:
         return self.rate(self.choice, load) if load.sequences else 0.0
@@ -85,13 +117,27 @@ class AutoPolicy(Policy):
         if k == 1:
             return sequences / self.cost(sequences, load)
         lengths = self.survival.lengths(k)
+        if sequences > 1:
+            # in a batch, warm and cold windows share their steps
+            promised = promise(choice, lengths, self.masks)
+            return sequences * promised.tokens / self.cost(sequences * promised.rows, load)
         cold = max(0.0, 1 - sum(lengths[a - 1] for a in choice.groups)) if self.masks else 0.0
-        committed = sequences * (sum(a * p for a, p in enumerate(lengths, start=1)) + cold)
-        if sequences == 1:
-            return committed / (self.cost(choice.rows, load) + cold * self.cost(choice.cold_rows, load))
-        # in a batch, warm and cold windows share their steps
-        mean_rows = sequences * (choice.rows + cold * choice.cold_rows) / (1 + cold)
-        return committed / ((1 + cold) * self.cost(mean_rows, load))
+        committed = sum(a * p for a, p in enumerate(lengths, start=1)) + cold
+        return committed / (self.cost(choice.rows, load) + cold * self.cost(choice.cold_rows, load))
+
+    def _scouts(self, load: Load, records: Sequence[DraftRecord]) -> Sequence[DraftRecord]:
+        """While plain AR is chosen for a batch, the few whose drafts show when drafts begin to pay again.
+
+        They take turns, and rest where their rows would cost more than CURIOSITY allows.
+        """
+        turn, step = divmod(self._steps, SCOUT_STEPS)
+        count = max(1, load.sequences // SCOUT_SHARE)
+        more = load.sequences + count * SCOUT_ROWS
+        dear = self.cost(more, load) / self.cost(load.sequences, load) - 1
+        if step * dear > CURIOSITY * SCOUT_STEPS:
+            return ()
+        first = turn * count % len(records)
+        return records[first : first + count]
 
     def _decide(self, load: Load, row_budget: int) -> None:
         best = max(self._candidates(load, row_budget), key=lambda c: self.rate(c, load))
@@ -121,13 +167,16 @@ class AutoPolicy(Policy):
 
     def _candidates(self, load: Load, row_budget: int) -> list[DraftChoice]:
         """AR, and for every k the likeliest groups, as many as the row budget allows."""
-        candidates = [AR]
+        settings = self._settings(self.survival.conditional())
+        return [c for c in settings if c == AR or load.sequences * c.rows <= row_budget]
+
+    def _settings(self, conditional: list[float]) -> list[DraftChoice]:
+        """AR, and for every k each number of groups, for the likeliest outcomes where drafts survive like this."""
+        settings = [AR]
         for k in self.draft_lengths[1:]:
-            lengths = self.survival.lengths(k)
-            most = k if self.masks else 0
-            drafts = [DraftChoice(k, likeliest(lengths, groups)) for groups in range(most + 1)]
-            candidates += [c for c in drafts if load.sequences * c.rows <= row_budget]
-        return candidates
+            lengths = outcomes(conditional, k)
+            settings += [DraftChoice(k, likeliest(lengths, groups)) for groups in range((k if self.masks else 0) + 1)]
+        return settings
 
 
 def _size(choice: DraftChoice) -> tuple[int, int]:

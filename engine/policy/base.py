@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.policy.record import DraftRecord
 from engine.strategies.base import DraftChoice
 
 
@@ -16,16 +18,37 @@ class Load:
     keys: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StepChoice:
+    """A setting for every sequence of a step: `common`, or its class's where there are any (see DraftRecord.kind), or
+    for the few that are `scouts` one of their own."""
+
+    common: DraftChoice
+    classes: tuple[DraftChoice, ...] = ()
+    usual: float = 0.0
+    scouts: Sequence[DraftRecord] = ()
+    scouting: DraftChoice | None = None
+
+    def of(self, record: DraftRecord) -> DraftChoice:
+        if self.scouting is not None and any(record is scout for scout in self.scouts):
+            return self.scouting
+        return self.classes[record.kind(self.usual)] if self.classes else self.common
+
+
 class Policy(ABC):
     """Chooses (k, S) for a step and learns from what came of it. The choice never changes a token, only its price."""
 
     @abstractmethod
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
-        """The setting for a step under this load, within so many rows."""
+        """One setting for all sequences of a step under this load, within so many rows."""
+
+    def choose_each(self, load: Load, row_budget: int, records: Sequence[DraftRecord]) -> StepChoice:
+        """The same where sequences may differ; `records` are those of the sequences that run."""
+        return StepChoice(self.choose(load, row_budget))
 
     @abstractmethod
-    def observe_window(self, drafted: int, accepted: int) -> None:
-        """A decode window had `drafted` drafts beside d_0, `accepted` of them right."""
+    def observe_window(self, drafted: int, accepted: int, record: DraftRecord) -> None:
+        """A decode window had `drafted` drafts beside d_0, `accepted` of them right; `record` is its request's."""
 
     @abstractmethod
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.policy.acceptance import Survival
 from engine.policy.base import Load, Policy
+from engine.policy.record import DraftRecord
 from engine.strategies.base import DraftChoice
 
 
@@ -18,7 +19,7 @@ class FixedPolicy(Policy):
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         return DraftChoice(self.draft_length, likeliest(self.survival.lengths(self.draft_length), self.groups))
 
-    def observe_window(self, drafted: int, accepted: int) -> None:
+    def observe_window(self, drafted: int, accepted: int, record: DraftRecord) -> None:
         self.survival.observe(drafted, accepted)
 
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:

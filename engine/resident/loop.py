@@ -158,7 +158,7 @@ class ResidentLoop:
         self._scheduler.commit(sequence, min(len(said.tokens), sequence.pending))
         sequence.drafts = said.drafts
         self._recorder.decode(window, committed)
-        self._policy.observe_window(said.drafted, len(said.tokens) - 1)
+        self._policy.observe_window(said.drafted, len(said.tokens) - 1, sequence.record)
         return committed
 
     def _record(self, flight: Flight, windows: list[Window], tokens: int) -> None:

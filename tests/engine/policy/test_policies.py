@@ -10,6 +10,7 @@ from engine.policy.auto import HYSTERESIS, PERIOD, PROBE_EVERY, PROBE_STEPS, Aut
 from engine.policy.base import Load
 from engine.policy.cost import StepCost
 from engine.policy.fixed import FixedPolicy
+from engine.policy.record import DraftRecord
 from engine.strategies.base import DraftChoice
 
 #: rows are free up to a point on one machine, and each costs the same on the other
@@ -24,7 +25,7 @@ def policy(cost: tuple[list[int], list[float]] = FLAT) -> AutoPolicy:
 
 def teach(auto: AutoPolicy, accepted: int, windows: int = 500) -> None:
     for _ in range(windows):
-        auto.observe_window(7, accepted)
+        auto.observe_window(7, accepted, DraftRecord())
 
 
 def settled(auto: AutoPolicy, sequences: int = 1, room: int = ROOM) -> DraftChoice:
@@ -74,7 +75,7 @@ def test_the_choice_fits_the_row_budget(sequences: int, room: int) -> None:
 def test_the_choice_has_the_highest_rate_of_all() -> None:
     auto = policy(([1, 8, 64, 256], [1.0, 1.2, 3.0, 9.0]))
     for accepted in [7, 0, 2, 3, 1, 0, 0, 7, 2] * 50:
-        auto.observe_window(7, accepted)
+        auto.observe_window(7, accepted, DraftRecord())
     best = auto.rate(settled(auto), ONE)
     for k in (1, 2, 4, 8):
         for groups in range(k + 1 if k > 1 else 1):
@@ -121,7 +122,7 @@ def test_while_ar_is_chosen_it_drafts_now_and_then_and_notices_when_drafts_begin
     for _ in range(40 * PROBE_EVERY):
         choice = auto.choose(Load(1), ROOM)
         if choice.draft_length > 1:
-            auto.observe_window(choice.draft_length - 1, choice.draft_length - 1)
+            auto.observe_window(choice.draft_length - 1, choice.draft_length - 1, DraftRecord())
     assert auto.choice.draft_length > 1
 
 
@@ -133,7 +134,7 @@ def test_a_rival_that_was_mismeasured_at_the_start_is_found_out() -> None:
     for step in range(100 * PROBE_EVERY):
         choice = auto.choose(ONE, ROOM)
         auto.observe_step(choice.rows, ONE, truth(choice.rows, ONE))
-        auto.observe_window(choice.draft_length - 1, min(choice.draft_length - 1, rng.randrange(4)))
+        auto.observe_window(choice.draft_length - 1, min(choice.draft_length - 1, rng.randrange(4)), DraftRecord())
         if step == 5 * PERIOD:
             assert auto.choice.rows < 16
     assert auto.choice.rows >= 16
@@ -152,7 +153,7 @@ def test_probing_takes_few_steps() -> None:
 def test_a_fixed_policy_gives_its_groups_to_the_likeliest_outcomes() -> None:
     fixed = FixedPolicy(4, 2)
     for _ in range(500):
-        fixed.observe_window(3, 2)
+        fixed.observe_window(3, 2, DraftRecord())
     choice = fixed.choose(Load(1), ROOM)
     assert choice.draft_length == 4 and choice.groups[0] == 3 and len(choice.groups) == 2
 

@@ -1,0 +1,39 @@
+"""What a request's own drafts have come to: the little that is known of it beside everybody's acceptance."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+#: a draft's weight in the record after each later one: about the last twenty count
+DECAY = 0.95
+#: the same for a step without drafts: what a request was like is forgotten while nothing shows what it is like
+FADE = 0.97
+#: how many drafts the assumption weighs that a request is like the others
+WEIGHT = 2.0
+#: shares of right drafts that divide one class of requests from the next
+BOUNDS = (0.3, 0.55, 0.8)
+CLASSES = len(BOUNDS) + 1
+
+
+class DraftRecord:
+    """Drafts of one request that came to be judged, and how many of them were right; older ones count for less.
+
+    A draft is judged where all drafts before it were right, so the share is one of P(right | those before it are).
+    """
+
+    __slots__ = ("right", "trials")
+
+    def __init__(self) -> None:
+        self.trials = 0.0
+        self.right = 0.0
+
+    def observe(self, drafted: int, accepted: int) -> None:
+        """A window with `drafted` drafts beside d_0, the first `accepted` of which were right."""
+        judged = min(drafted, accepted + 1)
+        kept = DECAY**judged if drafted else FADE
+        self.trials = kept * self.trials + judged
+        self.right = kept * self.right + accepted
+
+    def kind(self, usual: float) -> int:
+        """The request's class, 0 (drafts badly) to CLASSES - 1 (drafts well); `usual` is the share of them all."""
+        return bisect_right(BOUNDS, (self.right + WEIGHT * usual) / (self.trials + WEIGHT))
