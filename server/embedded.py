@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from server.serving import Serving
+    from server.tracing import Tracing
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,7 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 def embedded_settings(model_names: tuple[str, ...], fields: dict[str, Any]) -> ServerSettings:
     """Settings of these `fields`; API keys that they leave out are the environment's, as for `tidar serve`.
 
-    Raises EngineError for a file of keys that holds none and for settings that cannot be embedded.
+    Raises EngineError for a file of keys that holds none.
     """
     file = os.environ.get("TIDAR_API_KEY_FILE")
     if "api_keys" in fields:
@@ -40,28 +41,21 @@ def embedded_settings(model_names: tuple[str, ...], fields: dict[str, Any]) -> S
             keys = api_keys(os.environ.get("TIDAR_API_KEY", "").split(), Path(file) if file else None)
         except typer.BadParameter as error:
             raise EngineError(error.message) from None
-    settings = ServerSettings(**{"model_names": model_names, **fields, "api_keys": keys})
-    _check(settings)
-    return settings
-
-
-def _check(settings: ServerSettings) -> None:
-    if settings.otlp_endpoint is not None:
-        raise EngineError("An embedded server sends no traces: leave otlp_endpoint out, or use `tidar serve`.")
+    return ServerSettings(**{"model_names": model_names, **fields, "api_keys": keys})
 
 
 class EmbeddedServer:
     """Loads the model at ASGI's lifespan.startup; lifespan.shutdown drains it and ends its engines.
 
-    A model that cannot be served fails the startup with the engine's own sentence. Of `settings`, those of the
-    listener (address, TLS) mean nothing here, and `otlp_endpoint` is an EngineError.
+    A model that cannot be served fails the startup with the engine's own sentence, and so does an `otlp_endpoint`
+    without OpenTelemetry. Of `settings`, those of the listener (address, TLS) mean nothing here.
     """
 
     def __init__(self, config: EngineConfig, settings: ServerSettings) -> None:
-        _check(settings)
         self.config = config
         self.settings = settings
         self._app: FastAPI | None = None
+        self._traces: Tracing | None = None
 
     @property
     def healthy(self) -> bool:
@@ -92,8 +86,12 @@ class EmbeddedServer:
         from models.tokenizer import Tokenizer
         from server.app import create_app
 
+        if self.settings.otlp_endpoint is not None:
+            from server.tracing import tracing
+
+            self._traces = tracing(self.settings.otlp_endpoint, self.settings.model_names[0])
         tokenizer = await asyncio.to_thread(Tokenizer.from_folder, Path(self.config.model))
-        self._app = create_app(self.settings, await EngineFleet.start(self.config), tokenizer)
+        self._app = create_app(self.settings, await EngineFleet.start(self.config), tokenizer, self._traces)
 
     async def _stop(self) -> None:
         if self._app is not None:
@@ -103,6 +101,9 @@ class EmbeddedServer:
             await serving.grammars.close()
             await serving.engine.close()
             self._app = None
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
+            self._traces = None
 
     @staticmethod
     def _serving(app: FastAPI) -> Serving:

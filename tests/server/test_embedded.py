@@ -12,7 +12,7 @@ import pytest
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from server.embedded import EmbeddedServer, embedded_settings
-from server.settings import ServerSettings
+from tests.server.collector import Collector, attributes
 
 NAMES = ("tiny-tidar",)
 LONG = {"prompt": "x", "max_tokens": 240, "ignore_eos": True, "n": 8}
@@ -33,13 +33,7 @@ def test_keys_are_the_environments_unless_they_are_given(monkeypatch: pytest.Mon
     assert embedded_settings(NAMES, {"api_keys": ["mine"]}).api_keys == ("mine",)
 
 
-def test_what_would_leave_the_server_open_or_untraced_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with pytest.raises(EngineError, match="leave otlp_endpoint out"):
-        embedded_settings(NAMES, {"otlp_endpoint": "http://localhost:4318"})
-    with pytest.raises(EngineError, match="leave otlp_endpoint out"):
-        EmbeddedServer(EngineConfig(model="any"), ServerSettings(model_names=NAMES, otlp_endpoint="http://localhost"))
+def test_a_file_of_keys_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TIDAR_API_KEY_FILE", str(tmp_path / "none"))
     with pytest.raises(EngineError, match="cannot be read"):
         embedded_settings(NAMES, {})
@@ -89,3 +83,17 @@ def test_it_wants_its_key_and_turns_away_who_comes_while_it_drains(
         return without_key, await long, late
 
     assert asyncio.run(life()) == (401, 200, 503)
+
+
+def test_its_traces_reach_the_collector_by_its_end(served_model: Path) -> None:
+    async def life(url: str) -> None:
+        config = EngineConfig(model=str(served_model), dtype="float64", decoding="tidar", threads=1)
+        host = Host(EmbeddedServer(config, embedded_settings(NAMES, {"otlp_endpoint": url})))
+        await host.tell("startup")
+        assert await host.ask({"prompt": "x", "max_tokens": 4, "ignore_eos": True}) == 200
+        await host.tell("shutdown")
+
+    with Collector() as collector:
+        asyncio.run(life(collector.url))
+        span = collector.named("POST /v1/completions")[0]
+    assert attributes(list(span.attributes))["gen_ai.usage.output_tokens"] == 4
