@@ -107,7 +107,7 @@ class Engine:
         if not windows:
             self.relief.restore()
             return self._publish([])
-        self.recorder.chose(choice.common)
+        self.recorder.chose(choice.commonest(window.sequence.record for window in windows))
         try:
             hidden = self.runner.forward(windows)
             self._score_prompts(windows, hidden)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.policy.record import DraftRecord
@@ -33,6 +34,12 @@ class StepChoice:
         if self.scouting is not None and any(record is scout for scout in self.scouts):
             return self.scouting
         return self.classes[record.kind(self.usual)] if self.classes else self.common
+
+    def commonest(self, records: Iterable[DraftRecord]) -> DraftChoice:
+        """The setting of most of these sequences, of which there is at least one."""
+        if not self.classes:
+            return self.common
+        return Counter(self.classes[record.kind(self.usual)] for record in records).most_common(1)[0][0]
 
 
 class Policy(ABC):

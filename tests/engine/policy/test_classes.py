@@ -9,7 +9,7 @@ import pytest
 
 from engine.policy.acceptance import Survival, outcomes
 from engine.policy.auto import AutoPolicy
-from engine.policy.base import Load
+from engine.policy.base import Load, StepChoice
 from engine.policy.comparison import APART, FEW, PAUSE, TOGETHER, Comparison
 from engine.policy.cost import StepCost
 from engine.policy.mix import Promise, best_mix, mix_rate, promise
@@ -129,6 +129,36 @@ def test_hot_requests_get_long_windows_and_cold_ones_none_where_rows_are_dear() 
     usual = auto.classes.usual
     assert settings[records[1].kind(usual)].draft_length > 2
     assert settings[records[0].kind(usual)] == AR
+
+
+def test_a_step_of_several_settings_is_counted_as_that_of_most_sequences() -> None:
+    short, long = DraftChoice(2), DraftChoice(8, (1,))
+    step = StepChoice(AR, (AR, AR, short, long), usual=0.9)
+    hot, cold = record(7, 7), record(7, 0)
+    assert step.commonest([hot, hot, cold]) == long
+    assert step.commonest([hot, cold, cold]) == AR
+    assert StepChoice(short, scouts=[hot], scouting=long).commonest([hot]) == short
+
+
+def test_scouts_have_a_setting_of_their_own_and_nobody_else_has() -> None:
+    scout, like_it = DraftRecord(), DraftRecord()
+    step = StepChoice(AR, scouts=[scout], scouting=DraftChoice(2))
+    assert step.of(scout) == DraftChoice(2)
+    assert step.of(like_it) == AR
+
+
+def test_while_a_batch_decodes_plainly_few_draft_and_take_turns() -> None:
+    """Where rows are free one always does; where each costs a row's step, for a small share of the time."""
+    for free, most, least in ((True, 1.0, 0.9), (False, 0.3, 0.001)):
+        cost = [1.0, 1.0 if free else 64.0, 4096.0]
+        auto = AutoPolicy([2, 4], StepCost([1, 64, 4096], cost))
+        records = [DraftRecord() for _ in range(16)]
+        for each in records * 60:
+            auto.observe_window(3, 0, each)
+        auto.choice = AR
+        steps = [auto._scouts(Load(16), records) for auto._steps in range(640)]
+        assert least <= sum(len(scouts) for scouts in steps) / 640 <= most
+        assert len({id(scout) for scouts in steps for scout in scouts}) == 10
 
 
 def test_requests_that_draft_alike_get_one_setting() -> None:
