@@ -55,7 +55,7 @@ class AutoPolicy(Policy):
         self.choice = AR
         self._rival = AR
         self._probing = False
-        #: that windows have committed since the last step
+        #: that the step's windows have committed
         self._tokens = 0
         self._tried: deque[tuple[int, int]] = deque(maxlen=TURNS)
         self._probes = 0
@@ -67,6 +67,7 @@ class AutoPolicy(Policy):
 
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         load = Load(max(1, load.sequences), load.keys)
+        self._tokens = 0
         if self._stale or self._steps % PERIOD == 0 or load.sequences != self._sequences:
             self._decide(load, row_budget)
             self._sequences = load.sequences
@@ -106,24 +107,20 @@ class AutoPolicy(Policy):
         self.cost.observe(rows, load, seconds)
         if self.classes.settings:
             self.classes.comparison.observe(self._tokens, seconds)
-        self._tokens = 0
 
     def expected_rate(self, load: Load) -> float:
         return self.rate(self.choice, load) if load.sequences else 0.0
 
     def rate(self, choice: DraftChoice, load: Load) -> float:
         """Expected committed tokens per second of the whole batch."""
-        sequences, k = load.sequences, choice.draft_length
-        if k == 1:
-            return sequences / self.cost(sequences, load)
-        lengths = self.survival.lengths(k)
-        if sequences > 1:
+        if choice == AR:
+            return load.sequences / self.cost(load.sequences, load)
+        promised = promise(choice, self.survival.lengths(choice.draft_length), self.masks)
+        if load.sequences > 1:
             # in a batch, warm and cold windows share their steps
-            promised = promise(choice, lengths, self.masks)
-            return sequences * promised.tokens / self.cost(sequences * promised.rows, load)
-        cold = max(0.0, 1 - sum(lengths[a - 1] for a in choice.groups)) if self.masks else 0.0
-        committed = sum(a * p for a, p in enumerate(lengths, start=1)) + cold
-        return committed / (self.cost(choice.rows, load) + cold * self.cost(choice.cold_rows, load))
+            return load.sequences * promised.tokens / self.cost(load.sequences * promised.rows, load)
+        cycle = self.cost(choice.rows, load) + promised.cold * self.cost(choice.cold_rows, load)
+        return (1 + promised.cold) * promised.tokens / cycle
 
     def _scouts(self, load: Load, records: Sequence[DraftRecord]) -> Sequence[DraftRecord]:
         """While plain AR is chosen for a batch, the few whose drafts show when drafts begin to pay again.

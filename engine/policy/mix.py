@@ -15,11 +15,13 @@ PRICES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.12, 0.18, 0.26, 0.36, 0.5, 0.7)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a setting does for one sequence: committed tokens and rows per step, both means over warm and cold steps."""
+    """What a setting does for one sequence: committed tokens and rows per step, both means over warm and cold steps, and
+    `cold` steps to every warm one."""
 
     choice: DraftChoice
     tokens: float
     rows: float
+    cold: float = 0.0
 
 
 def promise(choice: DraftChoice, lengths: list[float], masks: bool = True) -> Promise:
@@ -32,7 +34,7 @@ def promise(choice: DraftChoice, lengths: list[float], masks: bool = True) -> Pr
         return Promise(choice, 1.0, 1.0)
     cold = max(0.0, 1 - sum(lengths[a - 1] for a in choice.groups)) if masks else 0.0
     tokens = sum(a * p for a, p in enumerate(lengths, start=1)) + cold
-    return Promise(choice, tokens / (1 + cold), (choice.rows + cold * choice.cold_rows) / (1 + cold))
+    return Promise(choice, tokens / (1 + cold), (choice.rows + cold * choice.cold_rows) / (1 + cold), cold)
 
 
 def best_mix(

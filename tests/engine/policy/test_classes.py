@@ -167,6 +167,20 @@ def test_requests_that_draft_alike_get_one_setting() -> None:
     assert auto.classes.settings == ()
 
 
+def test_a_step_with_prompts_tells_nothing_of_what_classes_bring() -> None:
+    """Its time is not observed, and so its tokens must not count for the step after it."""
+    auto = AutoPolicy([2, 4, 8], StepCost([1, 64, 1024], [1.0, 1.0, 16.0]))
+    records = batch(auto, hot=0.95, cold=0.05, steps=600)
+    seen: list[int] = []
+    auto.classes.comparison.observe = lambda tokens, seconds: seen.append(tokens)  # type: ignore[method-assign]
+    for _ in range(2):
+        auto.choose_each(Load(16), ROOM, records)
+        for each in records:
+            auto.observe_window(0, 0, each)
+    auto.observe_step(16, Load(16), 1.0)
+    assert seen == [16]
+
+
 def test_both_ways_take_turns_while_classes_are_wanted() -> None:
     comparison = Comparison()
     turns = [comparison.apart() for _ in range(10 * (APART + TOGETHER))]
