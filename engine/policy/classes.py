@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from engine.policy.acceptance import Survival, outcomes
 from engine.policy.comparison import Comparison
-from engine.policy.mix import Promise, best_mix, mix_rate, promise
+from engine.policy.mix import Batch, Promise, best_mix, promise
 from engine.policy.record import CLASSES, DraftRecord
 from engine.strategies.base import DraftChoice
 
@@ -61,8 +61,9 @@ class RequestClasses:
         known = [survival.conditional(prior) for survival in self.survival]
         promises = [[_promise(choice, each) for choice in candidates(each)] for each in known]
         same = [_promise(common, each) for each in known]
-        mix = best_mix(counts, promises, seconds, row_budget, same)
-        gain = mix_rate(counts, mix, seconds) / mix_rate(counts, same, seconds)
+        batch = Batch(counts, seconds, row_budget)
+        mix = best_mix(batch, promises, same)
+        gain = batch.rate(mix) / batch.rate(same)
         worth = gain > (STILL_WORTH if self.settings else WORTH)
         self.settings = tuple(promised.choice for promised in mix) if worth else ()
 

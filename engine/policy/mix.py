@@ -15,8 +15,10 @@ PRICES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.12, 0.18, 0.26, 0.36, 0.5, 0.7)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a setting does for one sequence: committed tokens and rows per step, both means over warm and cold steps, and
-    `cold` steps to every warm one."""
+    """What a setting does for one sequence: committed tokens and rows per step, both means over warm and cold steps.
+
+    `cold` is the number of cold steps to every warm one.
+    """
 
     choice: DraftChoice
     tokens: float
@@ -37,67 +39,53 @@ def promise(choice: DraftChoice, lengths: list[float], masks: bool = True) -> Pr
     return Promise(choice, tokens / (1 + cold), (choice.rows + cold * choice.cold_rows) / (1 + cold), cold)
 
 
-def best_mix(
-    counts: Sequence[int],
-    promises: Sequence[Sequence[Promise]],
-    seconds: Callable[[float], float],
-    row_budget: int,
-    start: Sequence[Promise],
-) -> list[Promise]:
-    """One promise for each class, of those that it has, given how many sequences each class holds.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How many sequences each class holds, the seconds of a step of so many rows, and the most rows it may have."""
+
+    counts: Sequence[int]
+    seconds: Callable[[float], float]
+    row_budget: int
+
+    def rate(self, mix: Sequence[Promise]) -> float:
+        """Committed tokens per second of the whole batch, a promise for each class."""
+        tokens = sum(n * p.tokens for n, p in zip(self.counts, mix, strict=True))
+        return tokens / self.seconds(sum(n * p.rows for n, p in zip(self.counts, mix, strict=True)))
+
+    def rows(self, mix: Sequence[Promise]) -> int:
+        """Rows of a step in which every window is warm."""
+        return sum(n * p.choice.rows for n, p in zip(self.counts, mix, strict=True))
+
+
+def best_mix(batch: Batch, promises: Sequence[Sequence[Promise]], start: Sequence[Promise]) -> list[Promise]:
+    """One promise for each class, of those that it has.
 
     For a given number of rows the best division has one price per row (a Lagrange multiplier) at which every class
     takes what is worth most to it; so a few prices are tried, and from the best of what they give, or `start`, class
     after class takes what makes the whole batch fastest, until none changes. A class that holds nobody is answered as
-    if it held one. `seconds` is the time of a step of so many rows in all.
+    if it held one.
     """
-    starts = [list(start)]
-    for price in PRICES:
-        bought = [_bought(own, price) for own in promises]
-        if sum(n * p.choice.rows for n, p in zip(counts, bought, strict=True)) <= row_budget:
-            starts.append(bought)
-    best = max(starts, key=lambda mix: mix_rate(counts, mix, seconds))
-    return _ascend(counts, promises, seconds, row_budget, best)
+    bought = [[_bought(own, price) for own in promises] for price in PRICES]
+    mix = max([list(start), *(b for b in bought if batch.rows(b) <= batch.row_budget)], key=batch.rate)
+    for _ in range(ROUNDS):
+        before = list(mix)
+        for kind, own in enumerate(promises):
+            mix[kind] = _best_response(batch, mix, kind, own)
+        if mix == before:
+            break
+    return mix
 
 
 def _bought(own: Sequence[Promise], price: float) -> Promise:
     return max(own, key=lambda p: p.tokens - price * p.rows)
 
 
-def _ascend(
-    counts: Sequence[int],
-    promises: Sequence[Sequence[Promise]],
-    seconds: Callable[[float], float],
-    row_budget: int,
-    mix: list[Promise],
-) -> list[Promise]:
-    for _ in range(ROUNDS):
-        before = list(mix)
-        for kind, own in enumerate(promises):
-            mix[kind] = _best_response(kind, max(counts[kind], 1), own, counts, mix, seconds, row_budget)
-        if mix == before:
-            break
-    return mix
-
-
-def _best_response(
-    kind: int,
-    count: int,
-    own: Sequence[Promise],
-    counts: Sequence[int],
-    mix: Sequence[Promise],
-    seconds: Callable[[float], float],
-    row_budget: int,
-) -> Promise:
-    others = [(n, p) for other, (n, p) in enumerate(zip(counts, mix, strict=True)) if other != kind and n]
+def _best_response(batch: Batch, mix: Sequence[Promise], kind: int, own: Sequence[Promise]) -> Promise:
+    """What this class takes while the others keep to the mix."""
+    count = max(batch.counts[kind], 1)
+    others = [(n, p) for other, (n, p) in enumerate(zip(batch.counts, mix, strict=True)) if other != kind]
     tokens = sum(n * p.tokens for n, p in others)
     rows = sum(n * p.rows for n, p in others)
-    room = row_budget - sum(n * p.choice.rows for n, p in others)
+    room = batch.row_budget - sum(n * p.choice.rows for n, p in others)
     fitting = [p for p in own if count * p.choice.rows <= room] or own[:1]
-    return max(fitting, key=lambda p: (tokens + count * p.tokens) / seconds(rows + count * p.rows))
-
-
-def mix_rate(counts: Sequence[int], mix: Sequence[Promise], seconds: Callable[[float], float]) -> float:
-    """Committed tokens per second of the whole batch."""
-    held = [(n, p) for n, p in zip(counts, mix, strict=True) if n]
-    return sum(n * p.tokens for n, p in held) / seconds(sum(n * p.rows for n, p in held))
+    return max(fitting, key=lambda p: (tokens + count * p.tokens) / batch.seconds(rows + count * p.rows))

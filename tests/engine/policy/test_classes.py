@@ -12,7 +12,7 @@ from engine.policy.auto import AutoPolicy
 from engine.policy.base import Load, StepChoice
 from engine.policy.comparison import APART, FEW, PAUSE, TOGETHER, Comparison
 from engine.policy.cost import StepCost
-from engine.policy.mix import Promise, best_mix, mix_rate, promise
+from engine.policy.mix import Batch, Promise, best_mix, promise
 from engine.policy.record import CLASSES, DraftRecord
 from engine.strategies.base import DraftChoice
 
@@ -103,9 +103,9 @@ def test_the_mix_is_the_best_of_all_or_close_to_it() -> None:
         def seconds(rows: float, cost: StepCost = cost, load: Load = Load(sum(counts))) -> float:
             return cost(rows, load)
 
-        mix = best_mix(counts, promises, seconds, ROOM, [own[0] for own in promises])
-        best = max(mix_rate(counts, each, seconds) for each in product(*promises))
-        shares.append(mix_rate(counts, mix, seconds) / best)
+        whole = Batch(counts, seconds, ROOM)
+        mix = best_mix(whole, promises, [own[0] for own in promises])
+        shares.append(whole.rate(mix) / max(map(whole.rate, product(*promises))))
     assert min(shares) > 0.9
     assert sum(shares) / len(shares) > 0.995
 
@@ -117,7 +117,8 @@ def _cut(lengths: list[float], k: int) -> list[float]:
 def test_the_mix_keeps_to_the_row_budget() -> None:
     long = promise(DraftChoice(8, tuple(range(1, 9))), outcomes([0.9] * 7, 8))
     plain = Promise(AR, 1.0, 1.0)
-    mix = best_mix([4, 4], [[plain, long]] * 2, lambda rows: 1.0 + rows / 1e6, 4 * long.choice.rows + 4, [plain] * 2)
+    whole = Batch([4, 4], lambda rows: 1.0 + rows / 1e6, 4 * long.choice.rows + 4)
+    mix = best_mix(whole, [[plain, long]] * 2, [plain] * 2)
     assert sorted(p.choice.draft_length for p in mix) == [1, 8]
 
 
