@@ -101,12 +101,14 @@ class Engine:
             self.relief.fitted()
             return self._publish(landed)
         started = time.perf_counter()
-        load = self.scheduler.load()
-        choice = self.policy.choose_each(load, self.scheduler.max_num_batched_tokens, self.scheduler.records())
+        budget, records = self.scheduler.max_num_batched_tokens, self.scheduler.records()
+        choice = self.policy.choose_each(self.scheduler.load(), budget, records)
         windows = self.scheduler.schedule(choice)
         if not windows:
             self.relief.restore()
             return self._publish([])
+        # with those admitted just now and without the preempted
+        load = self.scheduler.load()
         self.recorder.chose(choice.commonest(window.sequence.record for window in windows))
         try:
             hidden = self.runner.forward(windows)

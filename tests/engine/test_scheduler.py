@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.engine import Engine
+from engine.policy.base import Load
 from engine.sequence import Sequence
 from tests.engine.drive import Done, make_engine, request, run
 from tests.engine.workload import prompts
@@ -175,6 +176,30 @@ def test_a_prompt_that_does_not_fit_yet_waits_without_being_overtaken(random_qwe
     while engine.has_work:
         engine.step()
     engine.check_idle()
+
+
+def test_the_policy_learns_a_step_under_the_load_of_its_own_windows(learned: Path) -> None:
+    """What was preempted may decode in the step that takes it back, before which nothing ran."""
+    engine = make_engine(learned, decoding="ar", page_size=PAGE)
+    observed: list[tuple[int, int]] = []
+    learn = engine.policy.observe_step
+
+    def note(rows: int, load: Load, seconds: float) -> None:
+        observed.append((load.sequences, load.keys))
+        learn(rows, load, seconds)
+
+    engine.policy.observe_step = note  # type: ignore[method-assign]
+    preempted_at: list[int] = []
+
+    def preempt_on_a_full_page(engine: Engine) -> None:
+        running = engine.scheduler.running
+        if not preempted_at and running and len(running[0].tokens) > 3 and running[0].prefix_len % PAGE == 0:
+            preempted_at.append(running[0].prefix_len)
+            engine.scheduler.preempt_last()
+            observed.clear()
+
+    run(engine, [request("one", [7, 8, 9], max_tokens=30, ignore_eos=True)], preempt_on_a_full_page)
+    assert observed[0] == (1, preempted_at[0])
 
 
 @pytest.mark.parametrize("budget", [1, 2, 3, 5, 8])
