@@ -19,6 +19,7 @@ from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
 from engine.messages import EngineStats, Forward, Output, Ready, Submit
 from engine.policy.base import Load
+from engine.policy.outlook import Hint
 from engine.relief import Relief, ran_out
 from engine.resident.build import make_loop
 from engine.sampling.confidence import confidences
@@ -122,7 +123,8 @@ class Engine:
             return self._publish([window.sequence for window in windows])
         self.relief.fitted()
         decided = self._resolve(windows, sampled)
-        self._draft(decided, hidden, choice.common.draft_length)
+        self._count(decided)
+        self._draft(decided, sampled, hidden, choice.common.draft_length)
         self._record(windows, decided, load, time.perf_counter() - started)
         return self._publish([window.sequence for window in windows])
 
@@ -223,11 +225,11 @@ class Engine:
             else:
                 tokens = sampled.tokens[span]
                 resolution = self._parts.strategy.resolve(window, tokens, sampled.confidence[span])
-                decided.append(self._commit(window, resolution))
+                decided.append(self._commit(window, resolution, span.start))
                 self._keep_logprobs(decided[-1], sampled.rows[span], tokens, sampled.logits[span])
         return decided
 
-    def _commit(self, window: Window, resolution: Resolution) -> Decided:
+    def _commit(self, window: Window, resolution: Resolution, first_target: int) -> Decided:
         sequence = window.sequence
         if resolution.path is not None:
             self.runner.keep(window, resolution.path)
@@ -236,7 +238,7 @@ class Engine:
             sequence.count_forward(_forward(window, resolution, committed))
         self.scheduler.commit(sequence, min(resolution.kept, sequence.pending))
         sequence.drafts = []
-        return Decided(window, resolution, committed)
+        return Decided(window, resolution, committed, first_target)
 
     @staticmethod
     def _keep_logprobs(decided: Decided, rows: list[Row], sampled: list[int], logits: Tensor) -> None:
@@ -253,11 +255,11 @@ class Engine:
         first = len(sequence.tokens) - decided.committed
         sequence.logprobs += [sequence.held_logprobs.pop(p) for p in range(first, len(sequence.tokens))]
 
-    def _draft(self, decided: list[Decided], hidden: Tensor, draft_length: int) -> None:
+    def _draft(self, decided: list[Decided], sampled: _Sampled, hidden: Tensor, draft_length: int) -> None:
         """What may come next: from this forward's own mask rows, and from a drafter where there is one."""
         drafter = self._parts.drafter
         try:
-            self._draft_from_masks(decided, hidden)
+            self._draft_from_masks(decided, sampled, hidden)
             if drafter is not None:
                 drafter.propose(decided, hidden, draft_length)
         except Exception as error:
@@ -265,7 +267,7 @@ class Engine:
                 raise
             # Without drafts the next step commits one token, and nothing is lost.
             for d in decided:
-                d.window.sequence.drafts = []
+                d.window.sequence.drafts, d.window.sequence.record.hint = [], None
                 if drafter is not None:
                     d.window.sequence.state = None
                     drafter.forget(d.window.sequence)
@@ -274,7 +276,7 @@ class Engine:
         """Whether a smaller step may do what this one could not; a split model's ranks are no longer in step."""
         return ran_out(error) and self._parts.followers is None
 
-    def _draft_from_masks(self, decided: list[Decided], hidden: Tensor) -> None:
+    def _draft_from_masks(self, decided: list[Decided], sampled: _Sampled, hidden: Tensor) -> None:
         """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""
         drafting = [d for d in decided if d.resolution.draft_rows and d.window.sequence.finish_reason is None]
         if not drafting:
@@ -292,6 +294,21 @@ class Engine:
             d.window.sequence.drafts = [next(drafts) for _ in d.resolution.draft_rows]
         if any(d.window.sequence.matcher is not None for d in drafting):
             self._bind_drafts([d.window.sequence for d in drafting], logits, rows)
+        if self.policy.wants_hints:
+            self._hint(drafting, sampled, logits)
+
+    @staticmethod
+    def _hint(drafting: list[Decided], sampled: _Sampled, logits: Tensor) -> None:
+        """Note how sure the forward was of the drafts at hand (`logits` are theirs) and of the tokens before them."""
+        chose = [d.first_target + len(d.resolution.committed) - 1 for d in drafting]
+        tokens = [token for d in drafting for token in d.window.sequence.drafts] + [sampled.tokens[i] for i in chose]
+        sure = confidences(torch.cat([logits, sampled.logits[chose]]), tokens, "probability")
+        first = 0
+        for d, of_next in zip(drafting, sure[len(logits) :], strict=True):
+            sequence = d.window.sequence
+            last = first + len(sequence.drafts)
+            sequence.record.hint = Hint(sure[first:last], of_next)
+            first = last
 
     def _bind_drafts(self, sequences: list[Sequence], logits: Tensor, rows: list[Row]) -> None:
         """Make fresh drafts keep to the grammars; `logits` and `rows` are all the sequences' draft rows in order."""
@@ -311,7 +328,8 @@ class Engine:
             if sequence.request_id in bound:
                 sequence.drafts = bound[sequence.request_id].drafts
 
-    def _record(self, windows: list[Window], decided: list[Decided], load: Load, seconds: float) -> None:
+    def _count(self, decided: list[Decided]) -> None:
+        """What became of each window's drafts."""
         for d in decided:
             if d.window.decodes and (d.committed or d.window.sequence.finish_reason is None):
                 self.recorder.decode(d.window, d.committed)
@@ -319,6 +337,8 @@ class Engine:
                 self.policy.observe_window(d.window.drafted, len(d.resolution.committed) - 1, sequence.record)
             elif not d.window.decodes:
                 self.recorder.prefill(len(d.window.tokens))
+
+    def _record(self, windows: list[Window], decided: list[Decided], load: Load, seconds: float) -> None:
         self.recorder.step(windows, seconds, sum(d.committed for d in decided))
         if all(window.decodes for window in windows):
             self.policy.observe_step(self.recorder.last_rows, load, seconds)

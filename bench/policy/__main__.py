@@ -13,13 +13,17 @@ from rich.console import Console
 
 from bench.policy import record as recording
 from bench.policy.machines import B200_8B, CPU_5M, H100_8B, Machine
-from bench.policy.report import plot, print_sweep
+from bench.policy.priced import priced_runs
+from bench.policy.report import plot, print_priced, print_sweep
 from bench.policy.sweep import Point, sweep
 from bench.policy.traces import RECORDED, Rate, Trace, collapsing, constant, drawn, mixed, recorded
+from engine import SamplingParams
 
 LENGTHS = [2, 3, 4, 6, 8, 12, 16]
 #: tokens that every simulated request generates
 POSITIONS = 256
+
+MACHINES: dict[str, Machine] = {"cpu": CPU_5M, "h100": H100_8B, "b200": B200_8B}
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -59,6 +63,27 @@ def record_runs(
 ) -> None:
     """Record a model's acceptance on the built-in held-out prompts, for `run` to replay."""
     recording.save(recording.record(model, prompts, max_tokens), model.resolve().name, output)
+
+
+@app.command("priced")
+def priced(
+    model: Annotated[Path, typer.Argument(help="A model folder that can draft.")],
+    machine: Annotated[str, typer.Option(help="cpu (the shipped model's), h100 or b200 (an 8B model's).")] = "cpu",
+    concurrency: Annotated[str, typer.Option(help="Sequences at once, separated by commas.")] = "1,4,16",
+    draft_length: Annotated[int, typer.Option(min=2)] = 4,
+    prompts: Annotated[int, typer.Option(min=1)] = 48,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    temperature: Annotated[float, typer.Option(min=0)] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
+) -> None:
+    """Decode for real with every setting, and charge each step what the machine's table says."""
+    if machine not in MACHINES:
+        raise typer.BadParameter(f"--machine is one of {', '.join(MACHINES)}, not {machine!r}.")
+    params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, ignore_eos=True)
+    console = Console(width=100)
+    for count in concurrency.split(","):
+        runs = priced_runs(model, MACHINES[machine], int(count), draft_length, prompts, params)
+        print_priced(f"{MACHINES[machine].name}, {count} at once, temperature {temperature:g}", runs, console)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.policy.priced import PricedRun
 from bench.policy.sweep import Point
 
 
@@ -19,6 +20,16 @@ def print_sweep(title: str, points: list[Point], console: Console) -> None:
         ar = point.rates["AR"]
         figures = [f"{rate / ar:.2f}", f"{point.speed_up:.2f}", f"{100 * point.regret:.1f} %"]
         table.add_row(str(point.concurrency), f"{ar:.0f}", name, *figures)
+    console.print(table)
+
+
+def print_priced(title: str, runs: list[PricedRun], console: Console) -> None:
+    table = Table(title=title, title_justify="left")
+    for heading in ("setting", "tokens/s", "× AR", "T/NFE"):
+        table.add_column(heading, justify="left" if heading == "setting" else "right")
+    for run in runs:
+        speed_up = run.rate / runs[0].rate
+        table.add_row(run.setting, f"{run.rate:.0f}", f"{speed_up:.3f}", f"{run.tokens_per_forward:.2f}")
     console.print(table)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 #: what is assumed before anything was seen: of d_1, and of each later draft relative to the one before it
 FIRST_PRIOR, NEXT_PRIOR = 0.5, 0.8
 #: how many observations the assumption weighs
@@ -28,10 +30,11 @@ class Survival:
         self._recent_trials = [0.0] * (draft_length - 1)
         self._recent_accepted = [0.0] * (draft_length - 1)
 
-    def observe(self, drafted: int, accepted: int) -> bool:
+    def observe(self, drafted: int, accepted: int, assumed: Sequence[float] = ()) -> bool:
         """A window with `drafted` drafts beside d_0, the first `accepted` of which were right.
 
-        Returns whether that broke with what was known.
+        Of further drafts, which it left out as unlikely, what is `assumed` of each counts as if it had been seen, since
+        else only the likely ones would be known. Returns whether the window broke with what was known.
         """
         broke = False
         for j in range(min(drafted, accepted + 1, len(self._trials))):
@@ -41,7 +44,17 @@ class Survival:
             self._recent_trials[j] = RECENT_DECAY * self._recent_trials[j] + 1.0
             self._recent_accepted[j] = RECENT_DECAY * self._recent_accepted[j] + right
             broke |= self._forget_if_broken(j)
+        if accepted == drafted:
+            self._assume(drafted, assumed)
         return broke
+
+    def _assume(self, first: int, assumed: Sequence[float]) -> None:
+        reached = 1.0
+        for j, right in enumerate(assumed[: max(0, len(self._trials) - first)], start=first):
+            kept = 1 - (1 - self.decay) * reached
+            self._trials[j] = kept * self._trials[j] + reached
+            reached *= right
+            self._accepted[j] = kept * self._accepted[j] + reached
 
     def _forget_if_broken(self, j: int) -> bool:
         trials, recent = self._trials[j], self._recent_trials[j]

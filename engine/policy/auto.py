@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from engine.policy.acceptance import Survival, outcomes
 from engine.policy.base import Load, Policy, StepChoice
 from engine.policy.classes import RequestClasses
+from engine.policy.comparison import Comparison
 from engine.policy.cost import StepCost
 from engine.policy.fixed import likeliest
 from engine.policy.mix import promise
 from engine.policy.record import DraftRecord
+from engine.policy.refinement import Refinement
 from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
@@ -43,6 +45,8 @@ class AutoPolicy(Policy):
     """Maximises B·(E[a] + 1 - P_S) / (t(k + |S|k) + (1 - P_S)·t(1 + k)) over k and S, AR (k = 1) included.
 
     P_S is the probability that the realised acceptance length has its pre-draft group; if not, the next step is cold.
+    That is one setting for all, by what drafts come to on average; where the last forward's hints tell more of a
+    sequence's own drafts, its window is refined.
     """
 
     def __init__(self, draft_lengths: list[int], cost: StepCost, masks: bool = True) -> None:
@@ -52,7 +56,15 @@ class AutoPolicy(Policy):
         self.masks = masks
         self.survival = Survival(self.draft_lengths[-1])
         self.classes = RequestClasses(self.draft_lengths, self.survival)
+        self.refinement = Refinement(self.draft_lengths[-1])
+        self._learns_each = masks and len(self.draft_lengths) > 1
+        #: those for which the step that was chosen counts
+        self._compared: list[Comparison] = []
         self.choice = AR
+        #: decisions so far, and the one that the windows' prices rest on
+        self._decided = 0
+        self._priced = 0
+        self._usual = 0.0
         self._rival = AR
         self._probing = False
         #: that the step's windows have committed
@@ -88,28 +100,43 @@ class AutoPolicy(Policy):
 
     def choose_each(self, load: Load, row_budget: int, records: Sequence[DraftRecord]) -> StepChoice:
         common = self.choose(load, row_budget)
-        if not self.masks or load.sequences < 2 or len(self.draft_lengths) < 2:
+        self._compared.clear()
+        self.wants_hints = False
+        if not self._learns_each or not load.sequences:
             return StepChoice(common)
-        if self._steps % CLASSES_PERIOD == 0:
+        self._usual = self.classes.usual
+        alone = load.sequences == 1
+        if not alone and self._steps % CLASSES_PERIOD == 0:
             self.classes.decide(records, self.choice, self._settings, lambda rows: self.cost(rows, load), row_budget)
         if self._probing and self._rival != self.choice:
             return StepChoice(common)
-        if common == AR and not self.classes.settings:
-            return StepChoice(common, scouts=self._scouts(load, records), scouting=DraftChoice(self.draft_lengths[1]))
-        return StepChoice(common, self.classes.now(), self.classes.usual)
+        classes: tuple[DraftChoice, ...] = ()
+        if not alone and self.classes.settings:
+            self._compared.append(self.classes.comparison)
+            classes = self.classes.now()
+        elif common == AR:
+            scouts = () if alone else self._scouts(load, records)
+            return StepChoice(common, scouts=scouts, scouting=DraftChoice(self.draft_lengths[1]))
+        self._compared.append(self.refinement.comparison)
+        self.wants_hints = self.refinement.comparison.apart()
+        if not self.wants_hints:
+            return StepChoice(common, classes, self._usual)
+        self._set_prices(common, load)
+        return StepChoice(common, classes, self._usual, refined=self._refined)
 
     def observe_window(self, drafted: int, accepted: int, record: DraftRecord) -> None:
         self._tokens += accepted + 1
-        self.classes.observe(record, drafted, accepted)
-        self._stale |= self.survival.observe(drafted, accepted)
+        left_out = self.refinement.judge(record, drafted, accepted, self._usual)
+        self.classes.observe(record, drafted, accepted, left_out)
+        self._stale |= self.survival.observe(drafted, accepted, left_out)
 
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:
         self.cost.observe(rows, load, seconds)
-        if self.classes.settings:
-            self.classes.comparison.observe(self._tokens, seconds)
+        for comparison in self._compared:
+            comparison.observe(self._tokens, seconds)
 
     def expected_rate(self, load: Load) -> float:
-        return self.rate(self.choice, load) if load.sequences else 0.0
+        return self._worth(self.choice, load) if load.sequences else 0.0
 
     def rate(self, choice: DraftChoice, load: Load) -> float:
         """Expected committed tokens per second of the whole batch."""
@@ -121,6 +148,20 @@ class AutoPolicy(Policy):
             return load.sequences * promised.tokens / self.cost(load.sequences * promised.rows, load)
         cycle = self.cost(choice.rows, load) + promised.cold * self.cost(choice.cold_rows, load)
         return (1 + promised.cold) * promised.tokens / cycle
+
+    def _worth(self, choice: DraftChoice, load: Load) -> float:
+        """The rate with what refining windows has gained of late."""
+        return self.rate(choice, load) * (1.0 if choice == AR else self.refinement.worth)
+
+    def _refined(self, record: DraftRecord, choice: DraftChoice) -> DraftChoice:
+        return self.refinement.refine(record, choice, self._usual)
+
+    def _set_prices(self, common: DraftChoice, load: Load) -> None:
+        """Once after every decision, since a decision is what they rest on."""
+        if self._priced != self._decided:
+            self._priced = self._decided
+            promised = promise(common, self.survival.lengths(common.draft_length))
+            self.refinement.prepare(promised, self.rate(common, load), self.cost, load)
 
     def _scouts(self, load: Load, records: Sequence[DraftRecord]) -> Sequence[DraftRecord]:
         """While plain AR is chosen for a batch, the few whose drafts show when drafts begin to pay again.
@@ -137,17 +178,18 @@ class AutoPolicy(Policy):
         return records[first : first + count]
 
     def _decide(self, load: Load, row_budget: int) -> None:
-        best = max(self._candidates(load, row_budget), key=lambda c: self.rate(c, load))
+        self._decided += 1
+        best = max(self._candidates(load, row_budget), key=lambda c: self._worth(c, load))
         # S follows the survival without ado; k and |S| only change where it pays
         same = _size(best) == _size(self.choice)
         fits = load.sequences * self.choice.rows <= row_budget
-        if same or not fits or self.rate(best, load) > HYSTERESIS * self.rate(self.choice, load):
+        if same or not fits or self._worth(best, load) > HYSTERESIS * self._worth(self.choice, load):
             self.choice = best
 
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
         """The most promising setting that was not tried of late; none (the present one) if all promise too little."""
-        present = self.rate(self.choice, load)
-        rates = {c: self.rate(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
+        present = self._worth(self.choice, load)
+        rates = {c: self._worth(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
         self._probes += 1
         least = OUTSIDER if self._interval() == PROBE_EVERY and self._probes % 4 == 0 else RIVAL
         rivals = [c for c in rates if rates[c] >= least * present and _size(c) not in self._tried]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.policy.record import DraftRecord
@@ -22,18 +22,20 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class StepChoice:
     """A setting for every sequence of a step: `common`, or its class's where there are any (see DraftRecord.kind), or
-    for the few that are `scouts` one of their own."""
+    for the few that are `scouts` one of their own; `refined` makes of it what suits the window's own drafts."""
 
     common: DraftChoice
     classes: tuple[DraftChoice, ...] = ()
     usual: float = 0.0
     scouts: Sequence[DraftRecord] = ()
     scouting: DraftChoice | None = None
+    refined: Callable[[DraftRecord, DraftChoice], DraftChoice] | None = None
 
     def of(self, record: DraftRecord) -> DraftChoice:
         if self.scouting is not None and any(record is scout for scout in self.scouts):
             return self.scouting
-        return self.classes[record.kind(self.usual)] if self.classes else self.common
+        choice = self.classes[record.kind(self.usual)] if self.classes else self.common
+        return choice if self.refined is None else self.refined(record, choice)
 
     def commonest(self, records: Iterable[DraftRecord]) -> DraftChoice:
         """The setting of most of these sequences, of which there is at least one."""
@@ -44,6 +46,9 @@ class StepChoice:
 
 class Policy(ABC):
     """Chooses (k, S) for a step and learns from what came of it. The choice never changes a token, only its price."""
+
+    #: whether the records should hold a Hint of the drafts at hand
+    wants_hints = False
 
     @abstractmethod
     def choose(self, load: Load, row_budget: int) -> DraftChoice:

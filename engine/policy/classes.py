@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from engine.policy.acceptance import Survival, outcomes
-from engine.policy.comparison import Comparison
+from engine.policy.comparison import Comparison, Turns
 from engine.policy.mix import Batch, Promise, best_mix, promise
 from engine.policy.record import CLASSES, DraftRecord
 from engine.strategies.base import DraftChoice
 
 #: classes must promise this much more than one setting for all to be told apart, and to stay so, since promises err
 WORTH, STILL_WORTH = 1.3, 1.02
+#: classes that bring something bring much, so that a few steps tell
+TURNS = Turns(apart=48, together=16, kept=0.99, few=24, pause=1536)
 
 
 class RequestClasses:
@@ -25,12 +27,12 @@ class RequestClasses:
         self.everybody = everybody
         self.survival = [Survival(draft_lengths[-1]) for _ in range(CLASSES)]
         self.settings: tuple[DraftChoice, ...] = ()
-        self.comparison = Comparison()
+        self.comparison = Comparison(TURNS)
 
-    def observe(self, record: DraftRecord, drafted: int, accepted: int) -> None:
-        """A window of the request whose record this is; the record learns of it too."""
-        if drafted:
-            self.survival[record.kind(self.usual)].observe(drafted, accepted)
+    def observe(self, record: DraftRecord, drafted: int, accepted: int, assumed: Sequence[float]) -> None:
+        """A window of the request whose record this is (see Survival.observe); the record learns of it too."""
+        if drafted or assumed:
+            self.survival[record.kind(self.usual)].observe(drafted, accepted, assumed)
         record.observe(drafted, accepted)
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from engine.policy.base import Load
 
 #: weight of a new observation in its own cell, and in the drift that all cells share
-CELL_RATE, DRIFT_RATE = 0.05, 0.01
+CELL_RATE, DRIFT_RATE = 0.01, 0.1
 #: observations after which a cell is trusted enough that what is left of its error counts as drift
 SETTLED = 50
 
@@ -40,6 +40,12 @@ class StepCost:
     def __call__(self, rows: float, load: Load) -> float:
         """Seconds for a step of so many rows (all sequences together) under this load."""
         return self._formula(rows, load) * self.drift * self._factor(*self._key(rows, load))
+
+    def slope(self, low: float, high: float, at: float, load: Load) -> float:
+        """Seconds a row, between steps of so many rows, as measured at start-up; but at the level that steps of `at`
+        rows have come to, since cells that were rarely seen would tell more of their noise than of rows."""
+        measured = (self._formula(high, load) - self._formula(low, load)) / (high - low)
+        return max(0.0, measured) * self(at, load) / self._formula(at, load)
 
     def observe(self, rows: int, load: Load, seconds: float) -> None:
         """Learn from one step; a stalled one counts at most fourfold."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from engine.policy.outlook import Hint
+
 #: a draft's weight in the record after each later one: about the last twenty count
 DECAY = 0.95
 #: the same for a step without drafts: what a request was like is forgotten while nothing shows what it is like
@@ -21,11 +23,14 @@ class DraftRecord:
     A draft is judged where all drafts before it were right, so the share is one of P(right | those before it are).
     """
 
-    __slots__ = ("right", "trials")
+    __slots__ = ("expected", "hint", "right", "trials")
 
     def __init__(self) -> None:
         self.trials = 0.0
         self.right = 0.0
+        #: of the drafts at hand, and what was expected of them when their window was planned; None where nothing was
+        self.hint: Hint | None = None
+        self.expected: list[float] | None = None
 
     def observe(self, drafted: int, accepted: int) -> None:
         """A window with `drafted` drafts beside d_0, the first `accepted` of which were right."""
@@ -36,4 +41,8 @@ class DraftRecord:
 
     def kind(self, usual: float) -> int:
         """The request's class, 0 (drafts badly) to CLASSES - 1 (drafts well); `usual` is the share of them all."""
-        return bisect_right(BOUNDS, (self.right + WEIGHT * usual) / (self.trials + WEIGHT))
+        return bisect_right(BOUNDS, self.share(usual))
+
+    def share(self, usual: float) -> float:
+        """The share of right drafts among the judged, of which little is known at first."""
+        return (self.right + WEIGHT * usual) / (self.trials + WEIGHT)

@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DraftChoice:
-    """How much to draft in a step: k drafts, and pre-draft groups for these acceptance lengths. k = 1 is plain AR."""
+    """How much to draft in a step: k drafts, and pre-draft groups for these acceptance lengths. k = 1 is plain AR.
+
+    Of the drafts beside d_0 that are at hand, a window verifies the first `verified`; None means all, k - 1 at most.
+    """
 
     draft_length: int
     groups: tuple[int, ...] = ()
+    verified: int | None = None
+
+    @property
+    def most_verified(self) -> int:
+        """Drafts beside d_0 that a warm decode window verifies, if it has as many."""
+        return self.draft_length - 1 if self.verified is None else self.verified
 
     @property
     def rows(self) -> int:
         """Rows of a warm decode window."""
-        return self.draft_length + len(self.groups) * self.draft_length
+        return 1 + self.most_verified + len(self.groups) * self.draft_length
 
     @property
     def cold_rows(self) -> int:

@@ -26,7 +26,7 @@ class DraftVerify(Strategy):
             tokens = sequence.tokens[sequence.prefix_len : sequence.prefix_len + row_budget]
             return Window(sequence, tokens, WindowShape(row_budget), range(0), decodes=False)
         room = row_budget - pending
-        drafts = sequence.drafts[: min(choice.draft_length, remaining, room + 1) - 1]
+        drafts = sequence.drafts[: min(choice.most_verified, remaining - 1, room)]
         room -= len(drafts)
         shape = WindowShape(pending + len(drafts), *self._groups(pending, len(drafts), choice, remaining, room))
         tokens = sequence.tokens[sequence.prefix_len :] + drafts

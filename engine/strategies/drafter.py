@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decided:
-    """One window after its target rows were sampled: what the strategy said, and how many tokens were taken."""
+    """One window after its target rows were sampled: what the strategy said, and how many tokens were taken.
+
+    `first_target` is where its targets begin among those of all windows.
+    """
 
     window: Window
     resolution: Resolution
     committed: int
+    first_target: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from bench.policy.machines import CPU_5M, H100_8B, Table
+from bench.policy.priced import priced_runs
 from bench.policy.record import DEPTH, right_drafts
 from bench.policy.simulate import simulate
 from bench.policy.sweep import sweep
 from bench.policy.traces import Rate, collapsing, constant, drawn, mixed, recorded
 from bench.prompt_file import load_prompts
+from engine import SamplingParams
 from engine.policy.base import Load
 from engine.policy.fixed import FixedPolicy
 from engine.strategies.base import DraftChoice
@@ -119,3 +121,15 @@ def block_logits(forward: ForwardPass, clean: torch.Tensor, mask_token_id: int) 
         return out.transpose(0, 1)
 
     return forward.logits(tokens, torch.arange(length), attention)[len(clean) :]
+
+
+def test_priced_runs_charge_each_decode_step_by_its_rows() -> None:
+    """AR pays a step and a row for every token; with rows this dear nothing else comes near it."""
+    params = SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True)
+    runs = priced_runs(SHIPPED, PRICED, 1, 4, 2, params)
+    assert runs[0].setting == "AR" and runs[0].tokens_per_forward == 1
+    assert runs[0].rate == pytest.approx(1 / 2)
+    full = runs[1]
+    assert full.tokens_per_forward > 1.2
+    assert full.rate == pytest.approx(full.tokens_per_forward / 20, rel=0.35)
+    assert runs[-1].setting == "auto k≤4" and runs[-1].rate > full.rate

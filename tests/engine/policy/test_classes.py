@@ -10,7 +10,8 @@ import pytest
 from engine.policy.acceptance import Survival, outcomes
 from engine.policy.auto import AutoPolicy
 from engine.policy.base import Load, StepChoice
-from engine.policy.comparison import APART, FEW, PAUSE, TOGETHER, Comparison
+from engine.policy.classes import TURNS
+from engine.policy.comparison import Comparison
 from engine.policy.cost import StepCost
 from engine.policy.mix import Batch, Promise, best_mix, promise
 from engine.policy.record import CLASSES, DraftRecord
@@ -183,20 +184,20 @@ def test_a_step_with_prompts_tells_nothing_of_what_classes_bring() -> None:
 
 
 def test_both_ways_take_turns_while_classes_are_wanted() -> None:
-    comparison = Comparison()
-    turns = [comparison.apart() for _ in range(10 * (APART + TOGETHER))]
-    assert sum(turns) == 10 * APART
+    comparison = Comparison(TURNS)
+    turns = [comparison.apart() for _ in range(10 * (TURNS.apart + TURNS.together))]
+    assert sum(turns) == 10 * TURNS.apart
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.1])
 def test_classes_that_bring_nothing_are_given_up_for_long(gain: float) -> None:
-    comparison = Comparison()
+    comparison = Comparison(TURNS)
     turns = []
-    for _ in range(PAUSE):
+    for _ in range(TURNS.pause):
         turns.append(comparison.apart())
         comparison.observe(100, 1.0 / (gain if turns[-1] else 1.0))
-    assert (sum(turns[2 * (APART + TOGETHER) + FEW :]) == 0) == (gain < 1)
-    later = [comparison.apart() for _ in range(PAUSE)]
+    assert (sum(turns[2 * (TURNS.apart + TURNS.together) + TURNS.few :]) == 0) == (gain < 1)
+    later = [comparison.apart() for _ in range(TURNS.pause)]
     assert any(later)
 
 

@@ -95,3 +95,14 @@ def test_one_stalled_step_hardly_counts_once_a_cell_is_known() -> None:
         cost.observe(8, ONE, 2.0)
     cost.observe(8, ONE, 1e6)
     assert cost(8, ONE) < 2.5
+
+
+def test_what_slows_all_steps_does_not_make_the_setting_in_use_look_dear() -> None:
+    """A neighbour on the machine takes a third of it for a while: the other settings would be as slow."""
+    cost = StepCost([1, 4, 8, 64], [1.0, 1.5, 2.0, 9.0])
+    for _ in range(200):
+        cost.observe(4, ONE, 1.5)
+    for _ in range(40):
+        cost.observe(4, ONE, 1.5 * 1.5)
+    assert cost(4, ONE) == pytest.approx(1.5 * 1.5, rel=0.1)
+    assert cost(8, ONE) / cost(4, ONE) == pytest.approx(2.0 / 1.5, rel=0.1)

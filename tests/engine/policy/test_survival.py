@@ -76,3 +76,26 @@ def test_what_was_seen_long_before_counts_less_than_what_is_seen_now() -> None:
     for _ in range(10):
         survival.observe(1, 1)
     assert survival.conditional()[0] > 0.6
+
+
+def test_drafts_that_were_left_out_count_as_they_were_expected() -> None:
+    """Else a position is known by its likely drafts alone."""
+    rng = random.Random(2)
+    seen, chosen = Survival(2), Survival(2)
+    for _ in range(3000):
+        likely = rng.random() < 0.5
+        right = rng.random() < (0.9 if likely else 0.1)
+        seen.observe(1, int(right))
+        if likely:
+            chosen.observe(1, int(right))
+        else:
+            chosen.observe(0, 0, [0.1])
+    assert chosen.conditional() == pytest.approx(seen.conditional(), abs=0.08)
+
+
+def test_what_is_left_out_behind_a_wrong_draft_says_nothing() -> None:
+    survival = Survival(4)
+    before = survival.conditional()
+    survival.observe(1, 0, [0.9, 0.9])
+    after = survival.conditional()
+    assert after[0] < before[0] and after[1:] == pytest.approx([p * after[0] / before[0] for p in before[1:]], rel=0.2)
