@@ -187,7 +187,13 @@ class AutoPolicy(Policy):
             self.choice = best
 
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
-        """The most promising setting that was not tried of late; none (the present one) if all promise too little."""
+        """The most promising setting that was not tried of late; none (the present one) if all promise too little.
+
+        Plain decoding comes first where its steps were not seen under such a load.
+        """
+        if self.choice != AR and self.cost.seen(load.sequences, load) < PROBE_STEPS:
+            # nothing may be slower than plain decoding, so what that costs is not left to a guess
+            return AR
         present = self._worth(self.choice, load)
         rates = {c: self._worth(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
         self._probes += 1

@@ -12,8 +12,8 @@ from engine.strategies.base import DraftChoice
 
 #: classes must promise this much more than one setting for all to be told apart, and to stay so, since promises err
 WORTH, STILL_WORTH = 1.3, 1.02
-#: classes that bring something bring much, so that a few steps tell
-TURNS = Turns(apart=48, together=16, kept=0.99, few=24, pause=1536)
+#: classes that bring something bring much, so that few tokens tell
+TURNS = Turns(apart=48, together=16, kept=0.99, few=256, pause=1536)
 
 
 class RequestClasses:

@@ -10,8 +10,9 @@ class Turns:
     """So many steps `apart` and then so many `together`, with one setting for all, which also show how everybody's
     drafts do now.
 
-    `kept` is the weight that a measured step keeps at each later one of its kind, and `few` are too few of a kind to
-    judge by; once apart has brought nothing, `pause` steps go by without it.
+    `kept` is the weight that a measured step keeps at each later one of its kind, and `few` are too few tokens of a
+    kind to judge by (in a large batch that is few steps, whose tokens vary less); once apart has brought nothing,
+    `pause` steps go by without it.
     """
 
     apart: int
@@ -51,10 +52,10 @@ class Comparison:
         if self._pause:
             return
         kind = int(self._now_apart)
-        self._steps[kind] += 1
+        self._committed[kind] += tokens
         self._tokens[kind] = self.turns.kept * self._tokens[kind] + tokens
         self._seconds[kind] = self.turns.kept * self._seconds[kind] + seconds
-        if min(self._steps) >= self.turns.few and self.gain() < 1:
+        if min(self._committed) >= self.turns.few and self.gain() < 1:
             self._pause = self.turns.pause
             self._forget()
 
@@ -67,6 +68,6 @@ class Comparison:
 
     def _forget(self) -> None:
         #: [together, apart]
-        self._steps = [0, 0]
+        self._committed = [0, 0]
         self._tokens = [0.0, 0.0]
         self._seconds = [0.0, 0.0]

@@ -9,15 +9,17 @@ from engine.policy.base import Load
 
 #: weight of a new observation in its own cell, and in the drift that all cells share
 CELL_RATE, DRIFT_RATE = 0.01, 0.1
+#: the share of the formula that a step costs at least
+LEAST = 0.1
 #: observations after which a cell is trusted enough that what is left of its error counts as drift
 SETTLED = 50
 
 
 @dataclass
 class _Cell:
-    """Steps of about so many sequences and rows: how far they are off the formula."""
+    """Steps of about so many sequences and rows: the seconds they take beyond the formula, before the drift."""
 
-    factor: float = 1.0
+    extra: float = 0.0
     seen: int = 0
 
 
@@ -26,7 +28,9 @@ class StepCost:
     """t = table(rows) + per_sequence·(sequences - 1) + per_key·keys + per_score·keys·rows / sequences, corrected.
 
     `table` is piecewise linear over measured rows of one sequence. Each (sequences, rows) cell, in octaves and half
-    octaves, has a factor that follows observed steps; a common factor follows what slows or speeds them all.
+    octaves, has an extra that follows observed steps; a common factor follows what slows or speeds them all. A cell
+    that was not seen yet takes the extra of its neighbour in seconds, not as a share: what the formula misses is the
+    work around the rows (windows, kinds of shapes, sampling, Python), and that hardly grows with them.
     """
 
     rows: list[int]
@@ -39,33 +43,41 @@ class StepCost:
 
     def __call__(self, rows: float, load: Load) -> float:
         """Seconds for a step of so many rows (all sequences together) under this load."""
-        return self._formula(rows, load) * self.drift * self._factor(*self._key(rows, load))
+        return self._corrected(self._formula(rows, load), self._extra(*self._key(rows, load)))
 
-    def slope(self, low: float, high: float, at: float, load: Load) -> float:
-        """Seconds a row, between steps of so many rows, as measured at start-up; but at the level that steps of `at`
-        rows have come to, since cells that were rarely seen would tell more of their noise than of rows."""
-        measured = (self._formula(high, load) - self._formula(low, load)) / (high - low)
-        return max(0.0, measured) * self(at, load) / self._formula(at, load)
+    def slope(self, low: float, high: float, load: Load) -> float:
+        """Seconds a row, between steps of so many rows, by the formula and the drift alone: cells that were rarely
+        seen would tell more of their noise than of rows."""
+        return max(0.0, self._formula(high, load) - self._formula(low, load)) / (high - low) * self.drift
+
+    def seen(self, rows: float, load: Load) -> int:
+        """How many steps of about so many rows were observed under about this load."""
+        cell = self._cells.get(self._key(rows, load))
+        return 0 if cell is None else cell.seen
 
     def observe(self, rows: int, load: Load, seconds: float) -> None:
         """Learn from one step; a stalled one counts at most fourfold."""
         key = self._key(rows, load)
         cell = self._cells.get(key)
         if cell is None:
-            cell = self._cells[key] = _Cell(self._factor(*key))
-        error = min(max(seconds / (self._formula(rows, load) * self.drift * cell.factor), 0.25), 4.0) - 1
-        cell.factor *= 1 + max(CELL_RATE, 1 / (cell.seen + 2)) * error
+            cell = self._cells[key] = _Cell(self._extra(*key))
+        expected = self._corrected(self._formula(rows, load), cell.extra)
+        error = min(max(seconds / expected, 0.25), 4.0) - 1
+        cell.extra += max(CELL_RATE, 1 / (cell.seen + 2)) * error * expected / self.drift
         cell.seen += 1
         if cell.seen > SETTLED:
             self.drift *= 1 + DRIFT_RATE * error
 
-    def _factor(self, sequences: int, rows: int) -> float:
+    def _corrected(self, formula: float, extra: float) -> float:
+        return max(formula + extra, LEAST * formula) * self.drift
+
+    def _extra(self, sequences: int, rows: int) -> float:
         """The cell's own, or that of the nearest number of rows that was seen with as many sequences."""
         cell = self._cells.get((sequences, rows))
         if cell is not None:
-            return cell.factor
-        near = [(abs(key[1] - rows), cell.factor) for key, cell in self._cells.items() if key[0] == sequences]
-        return min(near)[1] if near else 1.0
+            return cell.extra
+        near = [(abs(key[1] - rows), cell.extra) for key, cell in self._cells.items() if key[0] == sequences]
+        return min(near)[1] if near else 0.0
 
     def _formula(self, rows: float, load: Load) -> float:
         per_sequence = self.per_sequence * (load.sequences - 1)

@@ -28,7 +28,7 @@ def window_prices(promised: Promise, rate: float, cost: StepCost, load: Load, mo
     """
     plain = load.sequences
     total = plain * promised.rows
-    slope = cost.slope(plain, 2 * max(total, 1.5 * plain) - plain, total, load)
+    slope = cost.slope(plain, 2 * max(total, 1.5 * plain) - plain, load)
     share = cost(total, load) / plain
     seconds = (share + slope * (rows - promised.rows) for rows in range(most_rows + 1))
     return [rate * max(each, LEAST_SHARE * share) for each in seconds]

@@ -11,8 +11,8 @@ from engine.policy.outlook import Outlook
 from engine.policy.record import DraftRecord
 from engine.strategies.base import DraftChoice
 
-#: it brings a few percent, less than a few steps tell, and where steps are short the hints cost as much
-TURNS = Turns(apart=96, together=32, kept=0.998, few=192, pause=4096)
+#: it brings a few percent, which few tokens do not tell; where steps are short, hints and many shapes cost as much
+TURNS = Turns(apart=32, together=16, kept=0.995, few=512, pause=4096)
 #: groups that a window has at most
 MOST_GROUPS = 6
 #: how far a window that promises more (or less) than it costs moves the gain, and how far that may go

@@ -85,8 +85,7 @@ def test_without_a_gain_hints_are_not_asked_for(learned: Path) -> None:
     engine, policy = auto_engine(learned)
     for apart in (True, False):
         policy.refinement.comparison._now_apart = apart
-        for _ in range(policy.refinement.comparison.turns.few):
-            policy.refinement.comparison.observe(1 if apart else 2, 1.0)
+        policy.refinement.comparison.observe(policy.refinement.comparison.turns.few, 2.0 if apart else 1.0)
     assert policy.refinement.comparison.paused
     hints: list[object] = []
 
