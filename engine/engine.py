@@ -299,16 +299,22 @@ class Engine:
 
     @staticmethod
     def _hint(drafting: list[Decided], sampled: _Sampled, logits: Tensor) -> None:
-        """Note how sure the forward was of the drafts at hand (`logits` are theirs) and of the tokens before them."""
+        """Note how sure the forward was of the drafts at hand and of the tokens before them.
+
+        `logits` are those of all draft rows, of which the last of a sequence may have come to nothing by its grammar.
+        """
+        rows: list[int] = []
+        first = 0
+        for d in drafting:
+            rows += range(first, first + len(d.window.sequence.drafts))
+            first += len(d.resolution.draft_rows)
         chose = [d.first_target + len(d.resolution.committed) - 1 for d in drafting]
         tokens = [token for d in drafting for token in d.window.sequence.drafts] + [sampled.tokens[i] for i in chose]
-        sure = confidences(torch.cat([logits, sampled.logits[chose]]), tokens, "probability")
-        first = 0
-        for d, of_next in zip(drafting, sure[len(logits) :], strict=True):
-            sequence = d.window.sequence
-            last = first + len(sequence.drafts)
-            sequence.record.hint = Hint(sure[first:last], of_next)
-            first = last
+        drafted = logits if len(rows) == len(logits) else logits[rows]
+        sure = iter(confidences(torch.cat([drafted, sampled.logits[chose]]), tokens, "probability"))
+        of_drafts = [[next(sure) for _ in d.window.sequence.drafts] for d in drafting]
+        for d, each, of_next in zip(drafting, of_drafts, sure, strict=True):
+            d.window.sequence.record.hint = Hint(each, of_next)
 
     def _bind_drafts(self, sequences: list[Sequence], logits: Tensor, rows: list[Row]) -> None:
         """Make fresh drafts keep to the grammars; `logits` and `rows` are all the sequences' draft rows in order."""

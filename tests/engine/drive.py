@@ -11,6 +11,10 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.messages import Output, RequestSteps, Submit, TokenLogprobs
 from engine.params import SamplingParams
+from engine.policy.auto import AutoPolicy
+from engine.policy.base import Load
+from engine.policy.comparison import Comparison
+from engine.policy.cost import StepCost
 
 EachStep = Callable[[Engine], None]
 
@@ -42,6 +46,31 @@ def make_engine(folder: Path, **settings: Any) -> Engine:
     """An engine in float64 on one thread, with the plain loop on a GPU too, unless told otherwise."""
     usual: dict[str, Any] = {"dtype": "float64", "threads": 1, "async_scheduling": False}
     return Engine(EngineConfig(model=str(folder), **{**usual, **settings}))
+
+
+class _AtPrices(StepCost):
+    """Steps as the table says, whatever the clock does."""
+
+    def observe(self, rows: int, load: Load, seconds: float) -> None:
+        pass
+
+
+class _AlwaysApart(Comparison):
+    """Never given up."""
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        pass
+
+
+def make_refining_engine(folder: Path, **settings: Any) -> Engine:
+    """An engine under `auto` whose steps cost what makes some drafts and groups worth their rows and others not, and
+    which refines its windows for ever."""
+    engine = make_engine(folder, decoding="tidar", predrafts="auto", **settings)
+    policy = engine.policy
+    assert isinstance(policy, AutoPolicy)
+    policy.cost = _AtPrices([1, 512], [1.0, 9.0])
+    policy.refinement.comparison = _AlwaysApart(policy.refinement.comparison.turns)
+    return engine
 
 
 def request(request_id: str, prompt: list[int], priority: int = 0, **params: Any) -> Submit:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.engine.drive import Done, acceptance, endings, make_engine, run, tokens
+from engine.policy.base import StepChoice
+from engine.window import Window
+from tests.engine.drive import Done, acceptance, endings, make_engine, make_refining_engine, run, tokens
 from tests.engine.drive import request as ask
 from tests.engine.tiny import CONTEXT, EOS
 from tests.engine.workload import prompts, workload
@@ -36,6 +38,26 @@ def test_tidar_says_what_ar_says(learned: Path, plain: dict[str, Done], k: int, 
     assert endings(run(engine, workload())) == endings(plain)
     if predrafts == "full":
         assert acceptance(engine) > 1.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("k", "num_pages"), [(2, None), (4, None), (8, None), (8, CONTEXT // 4 + 8)])
+def test_refined_windows_say_what_ar_says(learned: Path, plain: dict[str, Done], k: int, num_pages: int | None) -> None:
+    """Every window has drafts and groups of its own choice, by what the forward before it said."""
+    engine = make_refining_engine(learned, draft_length=k, page_size=4, num_pages=num_pages, max_num_seqs=8)
+    shapes = set()
+    schedule = engine.scheduler.schedule
+
+    def note(choice: StepChoice) -> list[Window]:
+        windows = schedule(choice)
+        shapes.update((window.drafted, window.shape.predrafts) for window in windows if window.decodes)
+        return windows
+
+    engine.scheduler.schedule = note  # type: ignore[method-assign]
+    done = run(engine, workload(200 if num_pages is None else 60))
+    assert endings(done) == {key: endings(plain)[key] for key in done}
+    assert len(shapes) > k, f"windows came in {len(shapes)} shapes only"
+    assert num_pages is None or engine.stats().preemptions > 0
 
 
 @pytest.mark.slow

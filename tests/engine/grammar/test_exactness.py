@@ -16,7 +16,7 @@ from engine.engine import Engine
 from engine.params import Grammar
 from engine.strategies.tree_verify import DraftTree
 from models.config import ModelConfig
-from tests.engine.drive import Done, acceptance, endings, make_engine, request, run
+from tests.engine.drive import Done, acceptance, endings, make_engine, make_refining_engine, request, run
 from tests.engine.grammar.tiny_tokens import text_of
 from tests.engine.grammar.workload import GRAMMARS, SCHEMA, grammar_workload
 from tests.engine.tiny import CONTEXT, FIRST
@@ -99,6 +99,14 @@ def test_other_ways_of_drafting_say_what_ar_says(
 def test_tidar_says_what_ar_says(checkpoint: Path, plain: dict[str, Done], k: int, predrafts: str) -> None:
     engine = make_engine(checkpoint, decoding="tidar", draft_length=k, predrafts=predrafts)
     assert say(run(engine, grammar_workload())) == say(plain)
+
+
+@pytest.mark.parametrize("k", [2, 4, 8])
+def test_refined_windows_say_what_ar_says(checkpoint: Path, plain: dict[str, Done], k: int) -> None:
+    """Also where a grammar's end leaves fewer drafts than the forward made."""
+    engine = make_refining_engine(checkpoint, draft_length=k)
+    assert say(run(engine, grammar_workload())) == say(plain)
+    assert engine.stats().draft_tokens > 0
 
 
 @pytest.mark.parametrize("settings", [{"max_num_seqs": 1}, {"max_num_seqs": 5, "max_num_batched_tokens": 40}])

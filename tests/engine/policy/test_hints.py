@@ -9,31 +9,15 @@ import torch
 
 from engine.engine import Engine
 from engine.policy.auto import AutoPolicy
-from engine.policy.cost import StepCost
 from engine.policy.outlook import Hint
-from engine.window import Window
-from tests.engine.drive import make_engine, request, run
-from tests.engine.workload import prompts
-
-#: steps at which rows are neither free nor dear
-COST = StepCost([1, 64], [1.0, 5.0])
-
-
-def auto_engine(folder: Path, **settings: object) -> tuple[Engine, AutoPolicy]:
-    """An engine whose policy knows steps by COST alone."""
-    engine = make_engine(folder, predrafts="auto", draft_length=4, **settings)
-    policy = engine.policy
-    assert isinstance(policy, AutoPolicy)
-    policy.cost = COST
-    policy.cost.observe = lambda *_: None  # type: ignore[method-assign]
-    return engine, policy
+from tests.engine.drive import make_engine, make_refining_engine, request, run
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_hints_are_the_probabilities_of_the_drafts_and_of_the_token_before_them(
     learned: Path, temperature: float
 ) -> None:
-    engine = auto_engine(learned)[0]
+    engine = make_refining_engine(learned, draft_length=4)
     seen: list[tuple[Hint, list[float]]] = []
     sample, logits = engine._sample, engine.runner.logits
     rows: list[torch.Tensor] = []
@@ -63,26 +47,10 @@ def test_hints_are_the_probabilities_of_the_drafts_and_of_the_token_before_them(
     assert len(seen) > 5
 
 
-def test_windows_are_refined_and_no_token_changes(learned: Path) -> None:
-    asked = [request(f"r{i}", prompt, max_tokens=40, ignore_eos=True) for i, prompt in enumerate(prompts(6))]
-    expected = {name: done.token_ids for name, done in run(make_engine(learned, decoding="ar"), asked).items()}
-    engine = auto_engine(learned, max_num_seqs=2)[0]
-    planned: list[Window] = []
-    schedule = engine.scheduler.schedule
-
-    def note(choice: object) -> list[Window]:
-        windows = schedule(choice)  # type: ignore[arg-type]
-        planned.extend(windows)
-        return windows
-
-    engine.scheduler.schedule = note  # type: ignore[method-assign]
-    assert {name: done.token_ids for name, done in run(engine, asked).items()} == expected
-    shapes = {(w.drafted, w.shape.predrafts) for w in planned if w.decodes}
-    assert len(shapes) > 4, f"windows came in these shapes only: {shapes}"
-
-
 def test_without_a_gain_hints_are_not_asked_for(learned: Path) -> None:
-    engine, policy = auto_engine(learned)
+    engine = make_engine(learned, predrafts="auto", draft_length=4)
+    policy = engine.policy
+    assert isinstance(policy, AutoPolicy)
     for apart in (True, False):
         policy.refinement.comparison._now_apart = apart
         policy.refinement.comparison.observe(policy.refinement.comparison.turns.few, 2.0 if apart else 1.0)
