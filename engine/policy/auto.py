@@ -23,11 +23,12 @@ PERIOD = 16
 #: steps between decisions for classes of requests, which take longer
 CLASSES_PERIOD = 32
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
-#: only assumed; more often at first
+#: only assumed; more often at first, and while a rival comes close, which costs little and has to be known better
 PROBE_EVERY, PROBE_STEPS = 192, 4
-FIRST_PROBES = 24
+FIRST_PROBES, CLOSE_PROBES = 24, 48
+CLOSE = 0.92
 #: a rival is not tried again before so many others had their turn
-TURNS = 8
+TURNS = 3
 #: a rival must promise at least this share of the present setting's rate; every fourth time less, since promises err
 RIVAL, OUTSIDER = 0.85, 0.5
 #: while plain AR is chosen and nothing comes near it, trying drafts may cost this share of the time
@@ -71,6 +72,7 @@ class AutoPolicy(Policy):
         self._tokens = 0
         self._tried: deque[tuple[int, int]] = deque(maxlen=TURNS)
         self._probes = 0
+        self._close = False
         self._steps = 0
         self._drafted = 0
         self._stale = True
@@ -136,7 +138,7 @@ class AutoPolicy(Policy):
             comparison.observe(self._tokens, seconds)
 
     def expected_rate(self, load: Load) -> float:
-        return self._worth(self.choice, load) if load.sequences else 0.0
+        return self.rate(self.choice, load) if load.sequences else 0.0
 
     def rate(self, choice: DraftChoice, load: Load) -> float:
         """Expected committed tokens per second of the whole batch."""
@@ -148,10 +150,6 @@ class AutoPolicy(Policy):
             return load.sequences * promised.tokens / self.cost(load.sequences * promised.rows, load)
         cycle = self.cost(choice.rows, load) + promised.cold * self.cost(choice.cold_rows, load)
         return (1 + promised.cold) * promised.tokens / cycle
-
-    def _worth(self, choice: DraftChoice, load: Load) -> float:
-        """The rate with what refining windows has gained of late."""
-        return self.rate(choice, load) * (1.0 if choice == AR else self.refinement.worth)
 
     def _refined(self, record: DraftRecord, choice: DraftChoice) -> DraftChoice:
         return self.refinement.refine(record, choice, self._usual)
@@ -179,11 +177,11 @@ class AutoPolicy(Policy):
 
     def _decide(self, load: Load, row_budget: int) -> None:
         self._decided += 1
-        best = max(self._candidates(load, row_budget), key=lambda c: self._worth(c, load))
+        best = max(self._candidates(load, row_budget), key=lambda c: self.rate(c, load))
         # S follows the survival without ado; k and |S| only change where it pays
         same = _size(best) == _size(self.choice)
         fits = load.sequences * self.choice.rows <= row_budget
-        if same or not fits or self._worth(best, load) > HYSTERESIS * self._worth(self.choice, load):
+        if same or not fits or self.rate(best, load) > HYSTERESIS * self.rate(self.choice, load):
             self.choice = best
 
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
@@ -194,8 +192,8 @@ class AutoPolicy(Policy):
         if self.choice != AR and self.cost.seen(load.sequences, load) < PROBE_STEPS:
             # nothing may be slower than plain decoding, so what that costs is not left to a guess
             return AR
-        present = self._worth(self.choice, load)
-        rates = {c: self._worth(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
+        present = self.rate(self.choice, load)
+        rates = {c: self.rate(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
         self._probes += 1
         least = OUTSIDER if self._interval() == PROBE_EVERY and self._probes % 4 == 0 else RIVAL
         rivals = [c for c in rates if rates[c] >= least * present and _size(c) not in self._tried]
@@ -204,11 +202,12 @@ class AutoPolicy(Policy):
             if self._steps - self._drafted >= PROBE_STEPS * (present / rates[best] - 1) / CURIOSITY:
                 rivals = [best]
         rival = max(rivals, key=lambda c: rates[c], default=self.choice)
+        self._close = rival != self.choice and rates[rival] >= CLOSE * present
         self._tried.append(_size(rival))
         return rival
 
     def _interval(self) -> int:
-        return min(PROBE_EVERY, FIRST_PROBES * (1 + self._probes // 4))
+        return min(CLOSE_PROBES if self._close else PROBE_EVERY, FIRST_PROBES * (1 + self._probes // 4))
 
     def _candidates(self, load: Load, row_budget: int) -> list[DraftChoice]:
         """AR, and for every k the likeliest groups, as many as the row budget allows."""

@@ -32,11 +32,6 @@ class Comparison:
         self._now_apart = False
         self._forget()
 
-    @property
-    def paused(self) -> bool:
-        """Whether apart is not asked for, because it has brought nothing."""
-        return self._pause > 0
-
     def apart(self) -> bool:
         """Whether the next step is to tell sequences apart."""
         if self._pause:

@@ -33,11 +33,6 @@ class Refinement:
         self._most_rows = draft_length * (1 + MOST_GROUPS)
         self._prices: Prices = []
 
-    @property
-    def worth(self) -> float:
-        """The gain, while windows are refined at all."""
-        return 1.0 if self.comparison.paused else self.gain
-
     def prepare(self, promised: Promise, rate: float, cost: StepCost, load: Load) -> None:
         """Set prices for steps under this load in which one setting for all promises `rate` tokens per second."""
         self._prices = window_prices(promised, rate * self.gain, cost, load, self._most_rows)
