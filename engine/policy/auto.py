@@ -119,8 +119,9 @@ class AutoPolicy(Policy):
         elif common == AR:
             scouts = () if alone else self._scouts(load, records)
             return StepChoice(common, scouts=scouts, scouting=DraftChoice(self.draft_lengths[1]))
-        self._compared.append(self.refinement.comparison)
-        self.wants_hints = self.refinement.comparison.apart()
+        if self.refinement.affordable(self.cost(load.sequences, load), load):
+            self._compared.append(self.refinement.comparison)
+            self.wants_hints = self.refinement.comparison.apart()
         if not self.wants_hints:
             return StepChoice(common, classes, self._usual)
         self._set_prices(common, load)

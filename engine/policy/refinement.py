@@ -13,6 +13,9 @@ from engine.strategies.base import DraftChoice
 
 #: it brings a few percent, which few tokens do not tell; where steps are short, hints and many shapes cost as much
 TURNS = Turns(apart=32, together=16, kept=0.995, few=512, pause=4096)
+#: seconds of host work that hints and offers cost, a step and a window (measured on two CPU cores), and the share of a
+#: step that they may cost
+STEP_SECONDS, WINDOW_SECONDS, AFFORDABLE = 1e-4, 5e-5, 0.02
 #: groups that a window has at most
 MOST_GROUPS = 6
 #: how far a window that promises more (or less) than it costs moves the gain, and how far that may go
@@ -32,6 +35,11 @@ class Refinement:
         self.comparison = Comparison(TURNS)
         self._most_rows = draft_length * (1 + MOST_GROUPS)
         self._prices: Prices = []
+
+    @staticmethod
+    def affordable(seconds: float, load: Load) -> bool:
+        """Whether a step that takes so long leaves something of what refining its windows may gain."""
+        return STEP_SECONDS + WINDOW_SECONDS * load.sequences <= AFFORDABLE * seconds
 
     def prepare(self, promised: Promise, rate: float, cost: StepCost, load: Load) -> None:
         """Set prices for steps under this load in which one setting for all promises `rate` tokens per second."""

@@ -9,8 +9,10 @@ import torch
 
 from engine.engine import Engine
 from engine.policy.auto import AutoPolicy
+from engine.policy.comparison import Comparison
 from engine.policy.outlook import Hint
-from tests.engine.drive import make_engine, make_refining_engine, request, run
+from engine.policy.refinement import TURNS
+from tests.engine.drive import make_refining_engine, request, run
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -47,17 +49,33 @@ def test_hints_are_the_probabilities_of_the_drafts_and_of_the_token_before_them(
     assert len(seen) > 5
 
 
-def test_without_a_gain_hints_are_not_asked_for(learned: Path) -> None:
-    engine = make_engine(learned, predrafts="auto", draft_length=4)
-    policy = engine.policy
-    assert isinstance(policy, AutoPolicy)
-    for apart in (True, False):
-        policy.refinement.comparison._now_apart = apart
-        policy.refinement.comparison.observe(policy.refinement.comparison.turns.few, 2.0 if apart else 1.0)
-    hints: list[object] = []
+def hints_noted(engine: Engine) -> int:
+    """Steps after which a sequence had hints, over one request."""
+    noted = 0
 
     def each_step(engine: Engine) -> None:
-        hints.extend(s.record.hint for s in engine.scheduler.running if s.record.hint is not None)
+        nonlocal noted
+        noted += any(s.record.hint is not None for s in engine.scheduler.running)
 
     run(engine, [request("one", [7, 8, 9], max_tokens=40, ignore_eos=True)], each_step)
-    assert not hints
+    return noted
+
+
+def test_without_a_gain_hints_are_not_asked_for(learned: Path) -> None:
+    engine = make_refining_engine(learned, draft_length=4)
+    assert hints_noted(engine) > 5
+    policy = engine.policy
+    assert isinstance(policy, AutoPolicy)
+    policy.refinement.comparison = comparison = Comparison(TURNS)
+    for apart in (True, False):
+        comparison._now_apart = apart
+        comparison.observe(TURNS.few, 2.0 if apart else 1.0)
+    assert hints_noted(engine) == 0
+
+
+def test_short_steps_leave_no_time_for_hints(learned: Path) -> None:
+    engine = make_refining_engine(learned, draft_length=4)
+    policy = engine.policy
+    assert isinstance(policy, AutoPolicy)
+    policy.cost.seconds = [seconds * 1e-3 for seconds in policy.cost.seconds]
+    assert hints_noted(engine) == 0
