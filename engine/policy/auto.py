@@ -188,12 +188,12 @@ class AutoPolicy(Policy):
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
         """The most promising setting that was not tried of late; none (the present one) if all promise too little.
 
-        Plain decoding comes first where its steps were not seen under such a load.
+        Plain decoding comes first where its steps were not seen under such a load and may be short enough.
         """
-        if self.choice != AR and self.cost.seen(load.sequences, load) < PROBE_STEPS:
+        present = self.rate(self.choice, load)
+        if self.choice != AR and load.sequences >= RIVAL * present * self.cost.unless_seen(load.sequences, load):
             # nothing may be slower than plain decoding, so what that costs is not left to a guess
             return AR
-        present = self.rate(self.choice, load)
         rates = {c: self.rate(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
         self._probes += 1
         least = OUTSIDER if self._interval() == PROBE_EVERY and self._probes % 4 == 0 else RIVAL

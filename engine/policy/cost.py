@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from math import inf
 
 from engine.policy.base import Load
 
 #: weight of a new observation in its own cell, and in the drift that all cells share
-CELL_RATE, DRIFT_RATE = 0.01, 0.1
+CELL_RATE, DRIFT_RATE = 0.02, 0.1
 #: the share of the formula that a step costs at least
 LEAST = 0.1
+#: observations of a cell that say little yet
+FEW = 3
 #: observations after which a cell is trusted enough that what is left of its error counts as drift
 SETTLED = 50
 
@@ -50,10 +53,10 @@ class StepCost:
         seen would tell more of their noise than of rows."""
         return max(0.0, self._formula(high, load) - self._formula(low, load)) / (high - low) * self.drift
 
-    def seen(self, rows: float, load: Load) -> int:
-        """How many steps of about so many rows were observed under about this load."""
+    def unless_seen(self, rows: float, load: Load) -> float:
+        """The least that a step may take of which no more than two of its like were observed; infinity if they were."""
         cell = self._cells.get(self._key(rows, load))
-        return 0 if cell is None else cell.seen
+        return self._formula(rows, load) * self.drift if cell is None or cell.seen < FEW else inf
 
     def observe(self, rows: int, load: Load, seconds: float) -> None:
         """Learn from one step; a stalled one counts at most fourfold."""
