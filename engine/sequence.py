@@ -127,7 +127,7 @@ class Sequence:
     def preempt(self) -> None:
         """Forget what the cache held; every token becomes pending again."""
         self.prefix_len = 0
-        self.drafts = []
+        self.drafts, self.record.hint = [], None
         self.page_hashes = []
         self.preemptions += 1
 

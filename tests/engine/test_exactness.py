@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.policy.base import StepChoice
-from engine.window import Window
+from engine.policy.auto import AutoPolicy
+from engine.policy.record import DraftRecord
+from engine.strategies.base import DraftChoice
 from tests.engine.drive import Done, acceptance, endings, make_engine, make_refining_engine, run, tokens
 from tests.engine.drive import request as ask
 from tests.engine.tiny import CONTEXT, EOS
@@ -45,18 +46,19 @@ def test_tidar_says_what_ar_says(learned: Path, plain: dict[str, Done], k: int, 
 def test_refined_windows_say_what_ar_says(learned: Path, plain: dict[str, Done], k: int, num_pages: int | None) -> None:
     """Every window has drafts and groups of its own choice, by what the forward before it said."""
     engine = make_refining_engine(learned, draft_length=k, page_size=4, num_pages=num_pages, max_num_seqs=8)
-    shapes = set()
-    schedule = engine.scheduler.schedule
+    assert isinstance(engine.policy, AutoPolicy)
+    refine = engine.policy.refinement.refine
+    verified: set[int | None] = set()
 
-    def note(choice: StepChoice) -> list[Window]:
-        windows = schedule(choice)
-        shapes.update((window.drafted, window.shape.predrafts) for window in windows if window.decodes)
-        return windows
+    def note(record: DraftRecord, choice: DraftChoice, usual: float) -> DraftChoice:
+        refined = refine(record, choice, usual)
+        verified.add(refined.verified)
+        return refined
 
-    engine.scheduler.schedule = note  # type: ignore[method-assign]
+    engine.policy.refinement.refine = note  # type: ignore[method-assign]
     done = run(engine, workload(200 if num_pages is None else 60))
     assert endings(done) == {key: endings(plain)[key] for key in done}
-    assert len(shapes) > k, f"windows came in {len(shapes)} shapes only"
+    assert len(verified - {None}) > 1, f"windows verified {verified} drafts"
     assert num_pages is None or engine.stats().preemptions > 0
 
 
