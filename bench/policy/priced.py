@@ -44,16 +44,14 @@ class Priced(Policy):
         self.windows = 0
         self._step_tokens = 0
 
-    @property
-    def wants_hints(self) -> bool:  # type: ignore[override]
-        return self.hints and self.policy.wants_hints
-
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         return self.policy.choose(load, row_budget)
 
     def choose_each(self, load: Load, row_budget: int, records: Sequence[DraftRecord]) -> StepChoice:
         self._step_tokens = 0
-        return self.policy.choose_each(load, row_budget, records)
+        chosen = self.policy.choose_each(load, row_budget, records)
+        self.wants_hints = self.hints and self.policy.wants_hints
+        return chosen
 
     def observe_window(self, drafted: int, accepted: int, record: DraftRecord) -> None:
         self._step_tokens += accepted + 1
