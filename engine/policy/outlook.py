@@ -52,5 +52,6 @@ class Outlook:
 
 
 def _log_odds(p: float) -> float:
-    p = min(max(p, EDGE), 1 - EDGE)
+    # in this order NaN, from a broken mask row, counts as no confidence and spoils nobody's weights
+    p = min(max(EDGE, p), 1 - EDGE)
     return log(p / (1 - p))

@@ -54,9 +54,11 @@ def test_positions_not_seen_yet_go_with_those_before_them() -> None:
     assert all(now < then / 2 for now, then in zip(after, before, strict=True))
 
 
-@pytest.mark.parametrize("p", [0.0, 1.0])
-def test_certainty_is_no_infinity(p: float) -> None:
+@pytest.mark.parametrize("p", [0.0, 1.0, float("nan")])
+def test_neither_certainty_nor_a_broken_row_spoils_what_is_known(p: float) -> None:
     outlook = Outlook(2)
-    (expected,) = outlook.expect(Hint([p], of_next=p), p)
+    (expected,) = outlook.expect(Hint([p], of_next=p), 0.5)
     assert 0 < expected < 1
-    outlook.learn(Hint([p], of_next=p), p, [expected], 1, 0)
+    outlook.learn(Hint([p], of_next=p), 0.5, [expected], 1, 0)
+    (later,) = outlook.expect(Hint([0.9], of_next=0.9), 0.5)
+    assert 0 < later < 1
