@@ -11,7 +11,7 @@ from engine.logs import LogFormat
 from engine.strategies.registry import DECODINGS
 
 Quantization = Literal["none", "int8", "int4"]
-AttentionName = Literal["auto", "torch", "triton"]
+AttentionName = Literal["auto", "torch", "triton", "native"]
 DenoiseOrder = Literal["confidence", "margin", "entropy", "left-to-right"]
 
 #: an idle engine speaks every second
@@ -114,8 +114,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         rate = self.synthetic_acceptance
         if rate is not None and not (0 <= rate <= 1 and self.async_scheduling):
             raise EngineError("Synthetic acceptance must lie in [0, 1] and needs --async-scheduling.")
-        if self.attention_backend not in ("auto", "torch", "triton"):
-            raise EngineError(f"--attention-backend must be auto, torch or triton, not {self.attention_backend!r}.")
+        if self.attention_backend not in get_args(AttentionName):
+            names = ", ".join(get_args(AttentionName))
+            raise EngineError(f"--attention-backend must be one of {names}, not {self.attention_backend!r}.")
         if self.tensor_parallel_size > 1 and self.async_scheduling:
             raise EngineError("--async-scheduling does not go with --tensor-parallel-size; leave one of them out.")
         if self.quantization not in ("none", "int8", "int4"):

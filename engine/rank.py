@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from engine.attention.base import AttentionBackend
-from engine.attention.choice import make_attention, uses_triton
+from engine.attention.choice import choose_kernels, make_attention
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
@@ -22,7 +22,7 @@ from models.adapter.storage import read_tensors
 from models.checkpoint import load_decoder
 from models.config import ModelConfig
 from models.decoder import Decoder
-from models.inference import prepare_for_inference
+from models.inference import Kernels, prepare_for_inference
 from models.joining import join_layers
 from models.quantization import quantize_weights, weight_bytes
 from models.share import Share
@@ -65,7 +65,7 @@ class LoadedRank:
     device: torch.device
     dtype: torch.dtype
     threads: int
-    triton: bool
+    kernels: Kernels
     weight_bytes: int
 
     def join(self, folder: Path | None, fewest: int = 1) -> Rank:
@@ -89,7 +89,7 @@ class LoadedRank:
             if group is not None:
                 pages = group.least(pages)
             storage = self._storage(pages, fewest)
-        return Rank(self.model, storage, make_attention(self.triton, storage), pages, self.device, group)
+        return Rank(self.model, storage, make_attention(self.kernels, storage), pages, self.device, group)
 
     def _storage(self, pages: int, fewest: int) -> KVStorage:
         config = self.config
@@ -122,9 +122,9 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
     products = read_products(Path(config.draft_lora), model) if config.draft_lora else None
     quantize_weights(model, config.quantization)
     size = weight_bytes(model) + sum(tensor.numel() for tensor in adapter.values()) * dtype.itemsize
-    triton = uses_triton(config.attention_backend, device, dtype)
-    prepare_for_inference(model, triton, adapter, products)
-    return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, triton, size)
+    kernels = choose_kernels(config.attention_backend, device, dtype)
+    prepare_for_inference(model, kernels, adapter, products)
+    return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, kernels, size)
 
 
 def _device(config: EngineConfig, share: Share) -> torch.device:

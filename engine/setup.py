@@ -33,6 +33,7 @@ from engine.strategies.registry import SCHEMES, check_heeded, choose_scheme
 from engine.threads import Threads
 from models.catalogue import cache_folder
 from models.config import ModelConfig
+from models.inference import Kernels
 from models.share import Share
 
 
@@ -50,9 +51,14 @@ class Parts:
     policy: Policy
     grammars: GrammarCompiler
     ready: Ready
-    triton: bool
+    kernels: Kernels
     rank: Rank
     followers: Followers | None
+
+    @property
+    def triton(self) -> bool:
+        """Whether kernels are Triton's."""
+        return self.kernels is Kernels.TRITON
 
     def close(self) -> None:
         """End the other processes of a split model."""
@@ -97,12 +103,12 @@ def _assemble(
     followers: Followers | None,
 ) -> Parts:
     """Everything behind the weights; `load_seconds` is still open."""
-    device, triton, scheme = rank.device, loaded.triton, SCHEMES[config.decoding]
+    device, kernels, scheme = rank.device, loaded.kernels, SCHEMES[config.decoding]
     caching = config.enable_prefix_caching and strategy.shares_prefixes(config.page_size)
     pool = PagePool(rank.num_pages, config.page_size, caching)
     scheduler = Scheduler(strategy, pool, config.max_num_seqs, config.max_num_batched_tokens)
     with explained("loading what drafts", "choose a smaller --draft-model"):
-        beside = Beside(rank.model, scheduler, loaded.dtype, device, triton, loaded.threads)
+        beside = Beside(rank.model, scheduler, loaded.dtype, device, kernels, loaded.threads)
         drafter = None if scheme.drafter is None else scheme.drafter(config, beside)
     tap = None if drafter is None else drafter.tap
     runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), tap, followers)
@@ -123,7 +129,7 @@ def _assemble(
         load_seconds=0.0,
     )
     with explained("running the first forwards", "lower --gpu-memory-utilization or --max-num-batched-tokens"):
-        policy = _policy(config, runner, uses_graphs(config, device, triton))
+        policy = _policy(config, runner, uses_graphs(config, device, kernels is Kernels.TRITON))
     grammars = GrammarCompiler(Path(config.model), ready.vocab_size, ready.eos_token_ids)
     grammars.warm()
     return Parts(
@@ -137,7 +143,7 @@ def _assemble(
         policy=policy,
         grammars=grammars,
         ready=ready,
-        triton=triton,
+        kernels=kernels,
         rank=rank,
         followers=followers,
     )

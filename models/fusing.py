@@ -1,28 +1,49 @@
-"""Layers for inference on a GPU: the same sums as models.decoder, with the small operations between products fused."""
+"""Layers for inference: the same sums as models.decoder, with the small operations between products fused."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 from torch import Tensor, nn
 
 from models.decoder import Attention, Decoder, Layer, RMSNorm
-from models.kernels.rms_norm import rms_norm
-from models.kernels.rotary import rotate_heads
-from models.kernels.swiglu import swiglu
 from models.linear import Linear
 
+#: the weights [head_dim] of the query heads' norm and the key heads', and their eps
+Norms = tuple[Tensor, Tensor, float]
 
-def fuse_layers(decoder: Decoder) -> None:
-    """Replace the decoder's layers by fused ones for inference, in place, on the same weights; Triton must be there."""
-    decoder.layers = nn.ModuleList(FusedLayer(cast(Layer, layer)) for layer in decoder.layers)
+
+class LayerOperations(ABC):
+    """What lies between a layer's products and attention, each operation in one pass over its rows."""
+
+    @abstractmethod
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, delta: Tensor | None = None) -> Tensor:
+        """x / rms(x) · weight over the last dimension of x [tokens, size]; with `delta`, x becomes x + delta first."""
+
+    @abstractmethod
+    def rotate_heads(self, heads: Tensor, cos: Tensor, sin: Tensor, query_heads: int, norms: Norms | None) -> None:
+        """Norm, where there are `norms`, and rotate all of heads [tokens, query and key heads, head_dim], in place.
+
+        Each row's heads lie side by side. cos, sin [tokens, 1, head_dim] of `Rope.tables`.
+        """
+
+    @abstractmethod
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        """silu(gate) · up for gate_up [tokens, 2 · size], as [tokens, size]."""
+
+
+def fuse_layers(decoder: Decoder, operations: LayerOperations) -> None:
+    """Replace the decoder's layers by fused ones for inference, in place, on the same weights."""
+    decoder.layers = nn.ModuleList(FusedLayer(cast(Layer, layer), operations) for layer in decoder.layers)
 
 
 class FusedLayer(nn.Module):
-    """`Layer` in four products, attention and four kernels; the residual stream is updated where it lies."""
+    """`Layer` in four products, attention and four operations; the residual stream is updated where it lies."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, operations: LayerOperations) -> None:
         super().__init__()
+        self.operations = operations
         self.index = layer.index
         self.num_heads, self.num_kv_heads, self.head_dim = layer.num_heads, layer.num_kv_heads, layer.head_dim
         self.attention_norm, self.mlp_norm = cast(RMSNorm, layer.attention_norm), cast(RMSNorm, layer.mlp_norm)
@@ -31,10 +52,10 @@ class FusedLayer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
         """As `Layer`'s; x is overwritten."""
-        q, k, v = self._qkv(rms_norm(x, self.attention_norm.weight, self.attention_norm.eps), cos, sin)
+        q, k, v = self._qkv(self.operations.rms_norm(x, self.attention_norm.weight, self.attention_norm.eps), cos, sin)
         attended = self.output(attention(self.index, q, k, v).flatten(-2))
-        normed = rms_norm(x, self.mlp_norm.weight, self.mlp_norm.eps, delta=attended)
-        return _add_product(x, swiglu(self.gate_up(normed)), self.down)
+        normed = self.operations.rms_norm(x, self.mlp_norm.weight, self.mlp_norm.eps, delta=attended)
+        return _add_product(x, self.operations.swiglu(self.gate_up(normed)), self.down)
 
     def _qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads: Tensor = self.qkv(x).unflatten(-1, (self.num_heads + 2 * self.num_kv_heads, self.head_dim))
@@ -42,7 +63,7 @@ class FusedLayer(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             norms = self.q_norm.weight, self.k_norm.weight, self.q_norm.eps
         rotated = self.num_heads + self.num_kv_heads
-        rotate_heads(heads[:, :rotated], cos, sin, self.num_heads, norms)
+        self.operations.rotate_heads(heads[:, :rotated], cos, sin, self.num_heads, norms)
         return heads[:, : self.num_heads], heads[:, self.num_heads : rotated], heads[:, rotated:]
 
 

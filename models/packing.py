@@ -19,6 +19,8 @@ from models.decoder import Decoder, Layer, RMSNorm
 from models.linear import Linear
 from models.quantization import Int4Linear, Int8Linear
 
+#: a layer's products
+PRODUCTS = ("qkv", "output", "gate_up", "down")
 #: up to so many elements a weight is also kept in the form that is fastest for few rows
 SMALL = 2**19
 #: up to so many rows FBGEMM in one thread beats its threaded call; measured with two AVX-512 threads
@@ -26,17 +28,19 @@ FEW_ROWS = 6
 
 
 def pack_for_cpu(decoder: Decoder) -> None:
-    """Replace the decoder's layers by faster ones for inference, in place; afterwards it cannot be saved or trained.
+    """Replace the products in the decoder's layers, which may be fused, and their norms by faster ones, in place.
 
-    Does nothing where oneDNN or the dtype does not allow it. Each weight is freed once it is packed, so memory does
-    not double; only small weights (see SMALL) and a tied embedding exist twice.
+    Afterwards it cannot be saved or trained. Does nothing where oneDNN or the dtype does not allow it. Each weight is
+    freed once it is packed, so memory does not double; only small weights (see SMALL) and a tied embedding exist twice.
     """
     if not _can_pack(decoder):
         return
     with torch.no_grad():
         for layer in decoder.layers:
-            assert isinstance(layer, Layer)
-            _pack_layer(layer)
+            for name in PRODUCTS:
+                setattr(layer, name, _packed(getattr(layer, name)))
+            if isinstance(layer, Layer):
+                _pack_norms(layer)
         decoder.norm = _packed_norm(decoder.norm)
         decoder.head = _layout(decoder.embed.weight.t()) if decoder.head is None else _packed(decoder.head)
 
@@ -155,10 +159,9 @@ def _can_pack(decoder: Decoder) -> bool:
     return weight.dtype == torch.float32
 
 
-def _pack_layer(layer: Layer) -> None:
+def _pack_norms(layer: Layer) -> None:
+    """Fused layers have none to pack: their operations read the weights."""
     layer.attention_norm, layer.mlp_norm = _packed_norm(layer.attention_norm), _packed_norm(layer.mlp_norm)
-    for name in ("qkv", "output", "gate_up", "down"):
-        setattr(layer, name, _packed(getattr(layer, name)))
     if isinstance(layer.q_norm, RMSNorm) and isinstance(layer.k_norm, RMSNorm):
         heads = (layer.q_norm.weight.expand(layer.num_heads, -1), layer.k_norm.weight.expand(layer.num_kv_heads, -1))
         if layer.q_norm.weight.dtype == torch.float32:

@@ -11,7 +11,7 @@ from bench.gpu.figures import Fidelity
 from bench.gpu.peer import random_peer
 from bench.gpu.rig import PAGE
 from bench.gpu.shapes import random_decoder
-from engine.attention.choice import make_attention, uses_triton
+from engine.attention.choice import choose_kernels, make_attention
 from engine.batch import lay_out
 from engine.cache.storage import KVStorage
 from engine.messages import Submit
@@ -20,6 +20,7 @@ from engine.sequence import Sequence
 from engine.window import Window, WindowShape
 from models.config import ModelConfig
 from models.decoder import Decoder
+from models.inference import prepare_for_inference
 from models.layout import places
 
 TOKENS = 256
@@ -44,11 +45,8 @@ def _own_logits(
 ) -> Tensor:
     """Through the engine's attention, as one prompt chunk."""
     decoder = _decoder(config, device, weights, dtype)
-    triton = uses_triton("auto", device, dtype)
-    if triton:
-        from models.fusing import fuse_layers
-
-        fuse_layers(decoder)
+    kernels = choose_kernels("auto", device, dtype)
+    prepare_for_inference(decoder, kernels)
     pages = -(-TOKENS // PAGE)
     storage = KVStorage(config, pages, PAGE, PAGE, dtype, device)
     submit = Submit(request_id="prompt", prompt_token_ids=tokens.tolist(), params=SamplingParams())
@@ -56,7 +54,7 @@ def _own_logits(
     sequence.pages = list(range(1, pages + 1))
     window = Window(sequence, sequence.tokens, WindowShape(TOKENS), range(0), decodes=False)
     batch = lay_out([window], [window.tokens], storage, config.max_position_embeddings)
-    attention = make_attention(triton, storage).prepare(batch)
+    attention = make_attention(kernels, storage).prepare(batch)
     return decoder.logits(decoder(batch.token_ids, batch.positions, attention))
 
 

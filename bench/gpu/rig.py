@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.gpu.shapes import random_decoder
-from engine.attention.choice import uses_triton
+from engine.attention.choice import choose_kernels
 from engine.cache.storage import KVStorage
 from engine.resident.attention import GatherAttention, ResidentAttention
 from engine.resident.graphs import GraphedStep
@@ -16,6 +16,7 @@ from engine.resident.verify import accepted_lengths
 from engine.sampling.noise import GumbelNoise
 from engine.window import WindowShape
 from models.config import ModelConfig
+from models.inference import Kernels, prepare_for_inference
 
 PAGE = 16
 #: tokens that a batch may grow by while it is timed
@@ -33,11 +34,9 @@ class Rig:
         self.config, self.device, self.dtype = config, device, dtype
         self.max_context = context + SLACK
         self.model = random_decoder(config, dtype, device)
-        self.triton = uses_triton("auto", device, dtype)
-        if self.triton:
-            from models.fusing import fuse_layers
-
-            fuse_layers(self.model)
+        kernels = choose_kernels("auto", device, dtype)
+        self.triton = kernels is Kernels.TRITON
+        prepare_for_inference(self.model, kernels)
         self.num_pages = self._pages(batch)
         self.storage = KVStorage(config, self.num_pages, PAGE, PAGE, dtype, device)
         for layer in self.storage.slots:

@@ -25,7 +25,7 @@ from models.config import ModelConfig
 from models.eagle import EagleConfig
 from models.eagle_checkpoint import load_eagle
 from models.folder import read_object
-from models.inference import prepare_for_inference
+from models.inference import Kernels, prepare_for_inference
 
 
 def make_ngram(config: EngineConfig, beside: Beside) -> NgramDrafter:
@@ -36,7 +36,7 @@ def make_draft_model(config: EngineConfig, beside: Beside) -> DraftModel:
     folder = _folder(config)
     _check_vocabulary(Path(config.model), folder, beside.model.config, ModelConfig.from_folder(folder))
     model = load_decoder(folder, beside.dtype, beside.device)
-    prepare_for_inference(model, beside.triton)
+    prepare_for_inference(model, beside.kernels)
     attention = _attention(config, beside, model.config)
     runner = Runner(model, attention, DraftVerify(None), Threads(beside.threads))
     vocab_size, rows = beside.model.config.vocab_size, config.max_num_batched_tokens
@@ -44,7 +44,7 @@ def make_draft_model(config: EngineConfig, beside: Beside) -> DraftModel:
 
 
 def make_eagle(config: EngineConfig, beside: Beside) -> EagleDrafter:
-    if config.draft_width > 1 and beside.triton:
+    if config.draft_width > 1 and beside.kernels is Kernels.TRITON:
         raise EngineError(
             "--draft-width above 1 makes trees, which Triton attention cannot see; use --attention-backend torch."
         )
@@ -68,7 +68,7 @@ def eagle_page_bytes(config: EngineConfig, target: ModelConfig, dtype: torch.dty
 
 
 def _sampler(beside: Beside) -> Sampler:
-    return Sampler(beside.model.config.vocab_size, beside.device, beside.triton)
+    return Sampler(beside.model.config.vocab_size, beside.device, beside.kernels is Kernels.TRITON)
 
 
 def _attention(config: EngineConfig, beside: Beside, cached: ModelConfig, scratch_rows: int = 0) -> AttentionBackend:
@@ -76,7 +76,7 @@ def _attention(config: EngineConfig, beside: Beside, cached: ModelConfig, scratc
     pool = beside.scheduler.pool
     rows = max(config.max_num_batched_tokens, scratch_rows)
     storage = KVStorage(cached, pool.num_pages, pool.page_size, rows, beside.dtype, beside.device)
-    return make_attention(beside.triton, storage)
+    return make_attention(beside.kernels, storage)
 
 
 def _folder(config: EngineConfig) -> Path:

@@ -13,6 +13,7 @@ from engine.sequence import Sequence
 from engine.strategies.base import Resolution
 from engine.window import Window
 from models.decoder import Decoder, Tap
+from models.inference import Kernels
 
 if TYPE_CHECKING:
     from engine.scheduler import Scheduler
@@ -39,7 +40,7 @@ class Beside:
     scheduler: Scheduler
     dtype: torch.dtype
     device: torch.device
-    triton: bool
+    kernels: Kernels
     threads: int
 
 

@@ -47,6 +47,7 @@ class AttentionName(StrEnum):
     AUTO = "auto"
     TORCH = "torch"
     TRITON = "triton"
+    NATIVE = "native"
 
 
 class LogFormatName(StrEnum):
@@ -204,7 +205,11 @@ DraftLora = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=ENGINE)]
 AttentionBackend = Annotated[
     AttentionName,
-    typer.Option("--attention-backend", help="auto is triton on a CUDA device.", rich_help_panel=ENGINE),
+    typer.Option(
+        "--attention-backend",
+        help="auto is triton on a CUDA device, and native, C kernels compiled here, on a CPU.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed for requests that bring none.", rich_help_panel=ENGINE)]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads of the engine.", rich_help_panel=ENGINE)]

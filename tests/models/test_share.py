@@ -15,10 +15,9 @@ from models.checkpoint import load_decoder, save_decoder
 from models.config import ModelConfig
 from models.decoder import Attention, Decoder
 from models.errors import ModelError
-from models.fusing import fuse_layers
+from models.inference import Kernels, prepare_for_inference
 from models.joining import join_layers
 from models.layout import places
-from models.packing import pack_for_cpu
 from models.share import Share
 from tests.engine.tiny import random_decoder, tiny_config
 
@@ -115,9 +114,9 @@ def test_the_ranks_together_compute_the_whole(tmp_path: Path, name: str, size: i
     torch.testing.assert_close(first.logits(hidden(whole)), whole.logits(hidden(whole)))
 
 
-@pytest.mark.parametrize("lay_out", [pack_for_cpu, fuse_layers])
-def test_packed_and_fused_layers_add_up_too(tmp_path: Path, lay_out: Callable[[Decoder], None]) -> None:
-    """The fused ones run in Triton's interpreter (see tests/__init__.py)."""
+@pytest.mark.parametrize("kernels", Kernels)
+def test_packed_and_fused_layers_add_up_too(tmp_path: Path, kernels: Kernels) -> None:
+    """Triton's run in its interpreter (see tests/__init__.py)."""
     folder = saved(tmp_path, CONFIGS["a bias everywhere"])
     whole = hidden(load_decoder(folder, torch.float32))
     communicator = Threads(2)
@@ -125,7 +124,7 @@ def test_packed_and_fused_layers_add_up_too(tmp_path: Path, lay_out: Callable[[D
     def run(rank: int) -> Tensor:
         share = Share(rank, 2)
         decoder = load_decoder(folder, torch.float32, share=share)
-        lay_out(decoder)
+        prepare_for_inference(decoder, kernels)
         join_layers(decoder, share, communicator)
         with communicator.turn:
             return hidden(decoder)

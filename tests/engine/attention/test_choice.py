@@ -8,19 +8,54 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.attention.choice import uses_triton
+from engine.attention.choice import choose_kernels
+from engine.attention.native_window import NativeAttention
 from engine.attention.torch_sdpa import TorchAttention
 from engine.attention.triton_window import TritonAttention
 from engine.errors import EngineError
+from models.fusing import FusedLayer
+from models.inference import Kernels
+from models.native.library import compiler, library
 from tests.engine.drive import make_engine
 
 CPU = torch.device("cpu")
 
 
-def test_auto_is_torch_on_a_cpu(learned: Path) -> None:
-    engine = make_engine(learned, device="cpu", dtype="float32")
-    assert isinstance(engine.runner.attention, TorchAttention)
+@pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_auto_is_native_on_a_cpu_that_has_a_compiler(learned: Path, dtype: str) -> None:
+    engine = make_engine(learned, device="cpu", dtype=dtype)
+    assert isinstance(engine.runner.attention, NativeAttention)
+    assert isinstance(engine.runner.model.layers[0], FusedLayer)
     assert not engine.sampler.triton
+
+
+def test_torch_can_be_had_by_its_name(learned: Path) -> None:
+    engine = make_engine(learned, device="cpu", dtype="float32", attention_backend="torch")
+    assert isinstance(engine.runner.attention, TorchAttention)
+    assert not isinstance(engine.runner.model.layers[0], FusedLayer)
+
+
+def test_without_a_compiler_torch_serves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    library.cache_clear()
+    try:
+        with caplog.at_level("INFO"):
+            assert choose_kernels("auto", CPU, torch.float32) is Kernels.TORCH
+        assert "torch's are used: there is no C compiler (install gcc)" in caplog.text
+        with pytest.raises(
+            EngineError, match="native needs gcc, and float32 or float64; use --attention-backend torch"
+        ):
+            choose_kernels("native", CPU, torch.float32)
+    finally:
+        library.cache_clear()
+
+
+def test_what_c_does_not_know_is_left_to_torch() -> None:
+    assert choose_kernels("auto", CPU, torch.bfloat16) is Kernels.TORCH
+    with pytest.raises(EngineError, match="is for --device cpu"):
+        choose_kernels("native", torch.device("cuda"), torch.float32)
 
 
 def test_triton_is_had_by_its_name(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,17 +68,17 @@ def test_triton_is_had_by_its_name(learned: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_a_gpu_triton_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(EngineError, match="triton needs a CUDA device; use --attention-backend torch"):
-        uses_triton("triton", CPU, torch.float32)
+        choose_kernels("triton", CPU, torch.float32)
 
 
 def test_triton_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert not uses_triton("auto", torch.device("cuda"), torch.bfloat16)
+    assert choose_kernels("auto", torch.device("cuda"), torch.bfloat16) is Kernels.TORCH
     with pytest.raises(EngineError, match="pip install"):
-        uses_triton("triton", CPU, torch.float32)
+        choose_kernels("triton", CPU, torch.float32)
 
 
 def test_float64_is_left_to_torch() -> None:
-    assert not uses_triton("auto", torch.device("cuda"), torch.float64)
+    assert choose_kernels("auto", torch.device("cuda"), torch.float64) is Kernels.TORCH
     with pytest.raises(EngineError, match="float64"):
-        uses_triton("triton", CPU, torch.float64)
+        choose_kernels("triton", CPU, torch.float64)

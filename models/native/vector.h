@@ -1,0 +1,97 @@
+/* Vectors of REAL (float, or double without SINGLE) as wide as the processor's registers, and what kernels do to them. */
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#ifdef SINGLE
+typedef int32_t integer;
+#else
+typedef int64_t integer;
+#endif
+
+/* numbers in a vector */
+#define LANES ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
+#define INLINE static inline __attribute__((always_inline))
+/* loops over registers must be unrolled, or the registers become memory */
+#define UNROLL _Pragma("GCC unroll 16")
+
+/* loaded from and stored at any address */
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef integer ints __attribute__((vector_size(VECTOR_BYTES)));
+
+INLINE vec load(const REAL *from) { return *(const vec *)from; }
+INLINE void store(REAL *to, vec x) { *(vec *)to = x; }
+
+INLINE vec vmax(vec a, vec b) {
+    const ints larger = a > b;
+    return (vec)((larger & (ints)a) | (~larger & (ints)b));
+}
+
+/* each lane has the number of the lane `by` away, `by` a power of two */
+INLINE vec swapped(vec x, const int64_t by) {
+    ints lanes;
+    UNROLL for (int64_t l = 0; l < LANES; l++) lanes[l] = l ^ by;
+    return __builtin_shuffle(x, lanes);
+}
+
+INLINE REAL largest(vec x) {
+    UNROLL for (int64_t by = LANES / 2; by > 0; by /= 2) x = vmax(x, swapped(x, by));
+    return x[0];
+}
+
+INLINE REAL sum(vec x) {
+    UNROLL for (int64_t by = LANES / 2; by > 0; by /= 2) x += swapped(x, by);
+    return x[0];
+}
+
+/* LANES vectors as the rows of a square: transposed in log2(LANES) rounds of swaps (Eklundh, 1972) */
+INLINE void transpose(vec *rows) {
+    UNROLL for (int64_t by = 1; by < LANES; by *= 2) {
+        ints low, high;
+        UNROLL for (int64_t l = 0; l < LANES; l++) {
+            low[l] = l & by ? LANES + l - by : l;
+            high[l] = l & by ? LANES + l : l + by;
+        }
+        UNROLL for (int64_t l = 0; l < LANES; l++) {
+            if (l & by) continue;
+            const vec a = rows[l], b = rows[l + by];
+            rows[l] = __builtin_shuffle(a, b, low);
+            rows[l + by] = __builtin_shuffle(a, b, high);
+        }
+    }
+}
+
+#ifdef SINGLE
+/* exp(x) for x <= 0 as 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (the coefficients of Cephes' expf), right to two
+   units in the last place; 0 below -87, NaN for NaN. */
+INLINE vec negative_exp(vec x) {
+    const ints n = __builtin_convertvector(x * 1.44269504f - 0.5f, ints); /* truncated, so the nearest for x <= 0 */
+    const vec whole = __builtin_convertvector(n, vec);
+    const vec r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const ints vanished = x < -87.0f;
+    return (vec)(((ints)p + (n << 23)) & ~vanished);
+}
+#else
+INLINE vec negative_exp(vec x) {
+    vec y;
+    for (int64_t l = 0; l < LANES; l++) y[l] = exp(x[l]);
+    return y;
+}
+#endif

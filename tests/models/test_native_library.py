@@ -1,0 +1,73 @@
+"""C kernels are compiled once, and a compiler that fails is said, not suffered."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.native.library import compiler, library
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TIDAR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "native"
+
+
+def sources(tmp_path: Path, text: str) -> Path:
+    folder = tmp_path / "kernels"
+    folder.mkdir(exist_ok=True)
+    (folder / "kernel.c").write_text(text)
+    return folder
+
+
+def test_a_library_is_compiled_once_for_its_sources(tmp_path: Path, empty_cache: Path) -> None:
+    folder = sources(tmp_path, "int answer(void) { return sizeof(REAL); }")
+    first = library(folder, torch.float32)
+    assert first is not None and first.answer() == 4
+    (made,) = empty_cache.iterdir()
+    written = made.stat().st_mtime_ns
+    library.cache_clear()
+    again = library(folder, torch.float32)
+    assert again is not None and made.stat().st_mtime_ns == written
+    double = library(folder, torch.float64)
+    assert double is not None and double.answer() == 8
+    assert len(list(empty_cache.iterdir())) == 2
+
+
+def test_changed_sources_are_compiled_anew(tmp_path: Path, empty_cache: Path) -> None:
+    for answer in (1, 2):
+        library.cache_clear()
+        loaded = library(sources(tmp_path, f"int answer(void) {{ return {answer}; }}"), torch.float32)
+        assert loaded is not None and loaded.answer() == answer
+
+
+def test_what_does_not_compile_is_logged_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert library(sources(tmp_path, "int answer(void) { return nothing; }"), torch.float32) is None
+    (record,) = caplog.records
+    assert record.getMessage().startswith("No kernels from kernels, torch's are used: the C compiler failed: ")
+    assert "\n" not in record.getMessage()
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    monkeypatch.setenv("TIDAR_HOME", str(file))
+    loaded = library(sources(tmp_path, "int answer(void) { return 3; }"), torch.float32)
+    assert loaded is not None and loaded.answer() == 3
+
+
+def test_a_compiler_without_openmp_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = tmp_path / "cc"
+    wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" -fopenmp "*) exit 1;; esac\nexec {compiler()} "$@"\n')
+    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CC", os.fspath(wrapper))
+    loaded = library(sources(tmp_path, "int answer(void) { return 4; }"), torch.float32)
+    assert loaded is not None and loaded.answer() == 4
