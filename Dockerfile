@@ -73,6 +73,13 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["/opt/docker/entrypoint.sh"]
 
 FROM runtime AS cpu
+# Kernels for a CPU are compiled on the machine they run on, for all that its processor can do.
+USER root
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 COPY --from=build-cpu /opt/tidar /opt/tidar
 
 FROM runtime AS cuda

@@ -9,6 +9,7 @@ from server.doctor.cpu import check_cpu
 from server.doctor.files import check_caches, check_descriptors
 from server.doctor.gpu import check_gpu
 from server.doctor.memory import check_memory
+from server.doctor.native import check_native
 from server.doctor.packages import check_packages
 from server.doctor.port import check_port
 from server.doctor.triton import check_triton
@@ -18,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     check_gpu,
     check_triton,
     check_cpu,
+    check_native,
     check_memory,
     check_caches,
     check_port,
