@@ -9,7 +9,7 @@ import torch
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.resident.plan import GRAPH_ROWS, graph_steps, uses_graphs
+from engine.resident.plan import GRAPH_ROWS, graph_keys, uses_graphs
 from models.config import ModelConfig
 
 #: for pages on a CPU, where memory is shared with everything else: what one whole context takes, within these bounds
@@ -37,7 +37,7 @@ def kv_cache_budget(config: EngineConfig, model: ModelConfig, dtype: torch.dtype
     free, total = torch.cuda.mem_get_info(device)
     needed = forward_bytes(config, model, dtype)
     if uses_graphs(config, device, triton=True):
-        needed += graph_bytes(model, dtype, len(graph_steps(config)))
+        needed += graph_bytes(model, dtype, len(graph_keys(config)))
     return left_for_pages(config.gpu_memory_utilization, free, total, needed)
 
 
