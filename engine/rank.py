@@ -101,7 +101,8 @@ class LoadedRank:
             return forward_bytes(self.config, self.model_config, self.dtype)
         storage = self._storage(1, 1)
         attention = make_attention(self.triton, storage)
-        peak = peak_bytes(lambda: run_widest(self.model, attention, self.config, self.triton), self.device)
+        with explained("running the widest step", "lower --max-num-batched-tokens or choose a smaller model"):
+            peak = peak_bytes(lambda: run_widest(self.model, attention, self.config, self.triton), self.device)
         # nearly all of this storage are the scratch slots that lie behind any number of pages
         return peak + storage.num_bytes
 

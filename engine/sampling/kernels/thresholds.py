@@ -123,7 +123,7 @@ def add_parts(sums, keys, values, low, turn):
     made = tl.zeros([PARTS], tl.int64)
     # most blocks have no token that far up once the first digits are known
     if tl.max(keys, 0) >= low:
-        width = (turn * 0 + 1).to(tl.uint32) << (28 - 4 * turn).to(tl.uint32)
+        width = tl.full([], 1, tl.uint32) << (28 - 4 * turn).to(tl.uint32)
         for index in tl.static_range(PARTS):
             some = tl.sum(tl.where(keys >= low + width * index, values, 0), 0)
             made = tl.where(part == index, some.to(tl.int64), made)
