@@ -9,22 +9,25 @@ import torch
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.resident.plan import GRAPH_ROWS, graph_steps, uses_graphs
+from engine.resident.plan import GRAPH_ROWS, graph_keys, uses_graphs
 from models.config import ModelConfig
 
 #: for pages on a CPU, where memory is shared with everything else: what one whole context takes, within these bounds
 CPU_BYTES, MOST_CPU_BYTES = 256 * 2**20, 2**30
 
-#: assumed of one graph's nodes over all layers; not measured yet
+#: assumed of one graph's nodes over all layers, until it is captured
 GRAPH_BYTES = 8 * 2**20
 
 KV_FLAG = "--kv-cache-memory-bytes"
 
 
-def kv_cache_budget(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device) -> int:
+def kv_cache_budget(
+    config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device, forward: int = 0
+) -> int:
     """Bytes for KV pages, once the weights are loaded: what the flag says, or on a GPU what its share leaves.
 
-    `config.max_model_len` is the context to be held, where it is known.
+    `config.max_model_len` is the context to be held, where it is known. On a GPU `forward` bytes are kept free for what
+    a forward needs beside weights and cache.
 
     Raises EngineError if nothing is left.
     """
@@ -35,10 +38,15 @@ def kv_cache_budget(config: EngineConfig, model: ModelConfig, dtype: torch.dtype
         return min(max(CPU_BYTES, context), MOST_CPU_BYTES)
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
-    needed = forward_bytes(config, model, dtype)
     if uses_graphs(config, device, triton=True):
-        needed += graph_bytes(model, dtype, len(graph_steps(config)))
-    return left_for_pages(config.gpu_memory_utilization, free, total, needed)
+        forward += graph_bytes(model, dtype, len(graph_keys(config)))
+    return left_for_pages(config.gpu_memory_utilization, free, total, forward)
+
+
+def measures_forward(config: EngineConfig, device: torch.device) -> bool:
+    """Whether pages take what a forward leaves, so that it is worth one to know; a split model's is estimated."""
+    sized = config.num_pages is not None or config.kv_cache_memory is not None
+    return device.type == "cuda" and not sized and config.tensor_parallel_size == 1
 
 
 def limiting_flag(config: EngineConfig, device: torch.device) -> str:
@@ -69,13 +77,15 @@ def left_for_pages(utilization: float, free: int, total: int, forward: int) -> i
 
 
 def forward_bytes(config: EngineConfig, model: ModelConfig, dtype: torch.dtype) -> int:
-    """What the widest step holds at once beside weights and cache: one layer's tensors, and logits with their copies.
+    """Estimate of what the widest step holds at once beside weights and cache, where it cannot be measured: one layer's
+    tensors, and logits with their copies."""
+    layer = config.max_num_batched_tokens * _layer_width(model) * dtype.itemsize
+    return layer + 3 * scored_rows(config) * model.vocab_size * torch.float32.itemsize
 
-    Logits are made for the rows that choose a token, at most a whole window of each sequence.
-    """
-    rows = config.max_num_batched_tokens
-    chosen = min(rows, config.max_num_seqs * 2 * (config.draft_length or 1))
-    return rows * _layer_width(model) * dtype.itemsize + 3 * chosen * model.vocab_size * torch.float32.itemsize
+
+def scored_rows(config: EngineConfig) -> int:
+    """Rows that choose a token in one step: at most a whole window of each sequence."""
+    return min(config.max_num_batched_tokens, config.max_num_seqs * 2 * (config.draft_length or 1))
 
 
 def graph_bytes(model: ModelConfig, dtype: torch.dtype, graphs: int) -> int:

@@ -13,9 +13,10 @@ from engine.attention.choice import choose_kernels, make_attention
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.memory import explained, kv_cache_budget, limiting_flag
+from engine.memory import explained, forward_bytes, kv_cache_budget, limiting_flag, measures_forward
 from engine.parallel.group import Group
 from engine.strategies.registry import SCHEMES
+from engine.widest import peak_bytes, run_widest
 from models.adapter.config import AdapterConfig
 from models.adapter.gated import read_products
 from models.adapter.storage import read_tensors
@@ -39,7 +40,8 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Rank:
-    """Ready to run its part of a forward; `group` is None for a model that is not split."""
+    """Ready to run its part of a forward, for which `forward_bytes` beside weights and pages are kept free; `group` is
+    None for a model that is not split."""
 
     model: Decoder
     storage: KVStorage
@@ -47,6 +49,7 @@ class Rank:
     num_pages: int
     device: torch.device
     group: Group | None
+    forward_bytes: int
 
     def close(self) -> None:
         """Leave the other ranks."""
@@ -85,11 +88,23 @@ class LoadedRank:
         if group is not None:
             join_layers(self.model, self.share, group)
         with explained("setting up the KV cache", f"lower {limiting_flag(self.config, self.device)}"):
-            pages = _pages(self.config, self.model_config, self.dtype, self.device)
+            forward = self._forward_bytes()
+            pages = _pages(self.config, self.model_config, self.dtype, self.device, forward)
             if group is not None:
                 pages = group.least(pages)
             storage = self._storage(pages, fewest)
-        return Rank(self.model, storage, make_attention(self.kernels, storage), pages, self.device, group)
+        return Rank(self.model, storage, make_attention(self.kernels, storage), pages, self.device, group, forward)
+
+    def _forward_bytes(self) -> int:
+        """What a forward needs beside weights and pages: measured where it matters, or an estimate."""
+        if not measures_forward(self.config, self.device):
+            return forward_bytes(self.config, self.model_config, self.dtype)
+        storage = self._storage(1, 1)
+        attention, triton = make_attention(self.kernels, storage), self.kernels is Kernels.TRITON
+        with explained("running the widest step", "lower --max-num-batched-tokens or choose a smaller model"):
+            peak = peak_bytes(lambda: run_widest(self.model, attention, self.config, triton), self.device)
+        # nearly all of this storage are the scratch slots that lie behind any number of pages
+        return peak + storage.num_bytes
 
     def _storage(self, pages: int, fewest: int) -> KVStorage:
         config = self.config
@@ -164,11 +179,11 @@ def _longest(config: EngineConfig) -> int:
     return -(-config.max_model_len // config.page_size)
 
 
-def _pages(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device) -> int:
+def _pages(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device, forward: int) -> int:
     """As many as the memory limit allows and max_num_seqs full contexts could use."""
     if config.num_pages is not None:
         return config.num_pages
-    budget = kv_cache_budget(config, model, dtype, device)
+    budget = kv_cache_budget(config, model, dtype, device, forward)
     if device.type == "cuda" and config.draft_model is not None:
         # what drafts is loaded after the cache is there
         budget -= _stored_bytes(Path(config.draft_model))

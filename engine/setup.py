@@ -15,7 +15,7 @@ from engine.cache.pages import PagePool
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.grammar.compiler import GrammarCompiler
-from engine.memory import explained, forward_bytes
+from engine.memory import explained
 from engine.messages import Ready
 from engine.parallel.followers import Followers
 from engine.policy.auto import AutoPolicy
@@ -125,7 +125,7 @@ def _assemble(
         page_size=config.page_size,
         weight_bytes=loaded.weight_bytes + (followers.weight_bytes if followers is not None else 0),
         kv_cache_bytes=rank.storage.num_bytes * config.tensor_parallel_size,
-        forward_bytes=forward_bytes(config, loaded.model_config, loaded.dtype),
+        forward_bytes=rank.forward_bytes,
         load_seconds=0.0,
     )
     with explained("running the first forwards", "lower --gpu-memory-utilization or --max-num-batched-tokens"):

@@ -1,4 +1,7 @@
-"""Triton kernels run in Triton's interpreter where there is no GPU; Triton reads this when it is first imported."""
+"""Triton kernels run in Triton's interpreter where there is no GPU; Triton reads this when it is first imported.
+
+The interpreter of Triton 3.6 needs numpy before 2.4: its loops turn arrays of one number into Python's.
+"""
 
 import os
 

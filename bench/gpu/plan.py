@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 
 import torch
 from rich.console import Console
@@ -90,6 +91,7 @@ class _Bench:
     def run(self) -> None:
         if self.device.type == "cuda":
             self._section("kernel", 0.15, lambda: _kernel(self.report, self.device, self.budget, self.console))
+            self._section("filters", 0.05, lambda: _filters(self.report, self.device, self.budget, self.console))
         for index, name in enumerate(self.plan.models):
             # the last part is for serving over HTTP
             share = 1 / (len(self.plan.models) - index + 0.4)
@@ -182,6 +184,23 @@ def _kernel(report: Report, device: torch.device, budget: Budget, console: Conso
                 "share_of_copy": result.bytes_per_second / report.ceilings.bandwidth,
             }
         )
+
+
+def _filters(report: Report, device: torch.device, budget: Budget, console: Console) -> None:
+    """What filtering logits costs, where Triton is."""
+    try:
+        from bench.gpu import sampling
+    except ImportError:
+        report.left_out.append("the filters' kernels: Triton is not installed")
+        return
+    found = []
+    for label, rows in product(sampling.ASKED, sampling.ROWS):
+        if budget.spent:
+            report.left_out.append(f"filters, {label}, {rows} rows: out of time")
+            continue
+        found.append(sampling.measure_filtering(label, rows, sampling.VOCAB, device))
+    console.print(sampling.table(found))
+    report.filtering += map(asdict, found)
 
 
 def _free(device: torch.device) -> None:

@@ -22,6 +22,7 @@ class Report:
     facts: dict[str, str]
     ceilings: Ceilings
     kernel: list[dict[str, object]] = field(default_factory=list)
+    filtering: list[dict[str, object]] = field(default_factory=list)
     steps: list[StepTime] = field(default_factory=list)
     gaps: list[Run] = field(default_factory=list)
     forced: list[Run] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Report:
             "seconds": self.seconds,
             "ceilings": asdict(self.ceilings),
             "kernel": self.kernel,
+            "filtering": self.filtering,
             "steps": [step.record() for step in self.steps],
             "host_gaps": [{**asdict(run), "host_gap": run.host_gap} for run in self.gaps],
             "forced_acceptance": [asdict(run) for run in self.forced],

@@ -9,6 +9,7 @@ from engine.attention.choice import choose_kernels
 from engine.cache.storage import KVStorage
 from engine.resident.attention import GatherAttention, ResidentAttention
 from engine.resident.graphs import GraphedStep
+from engine.resident.plan import GraphKey
 from engine.resident.sampling import Draw, ResidentSampler
 from engine.resident.state import ResidentState
 from engine.resident.step import Accepts, ResidentStep
@@ -55,7 +56,7 @@ class Rig:
         if self.device.type != "cuda" or not self.triton:
             return None
         graphed = GraphedStep(step, self.state, self.max_context)
-        graphed.capture((batch, shape) for shape in shapes)
+        graphed.capture(GraphKey(batch, shape, Draw.NOISY) for shape in shapes)
         return graphed
 
     def fits(self, batch: int, context: int) -> bool:

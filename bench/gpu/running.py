@@ -14,6 +14,8 @@ from engine.messages import Submit
 from engine.params import SamplingParams
 from engine.policy.fixed import FixedPolicy
 from engine.resident.loop import ResidentLoop, Step
+from engine.resident.plan import GraphKey
+from engine.resident.sampling import Draw
 from engine.resident.shapes import resident_shape
 from engine.resident.synthetic import accept_at_random
 from engine.scheduler import Scheduler
@@ -53,8 +55,8 @@ def run_loop(
     device_seconds = None
     if graphed is not None and device_time is not None:
         rig.prepare(batch, context)
-        replayed = graphed
-        device_seconds = device_time(lambda: replayed.replay(batch, shapes[0]))
+        replayed, key = graphed, GraphKey(batch, shapes[0], Draw.NOISY)
+        device_seconds = device_time(lambda: replayed.replay(key))
     loop, sequences = _loop(rig, graphed or step, setting, batch, context)
     for _ in range(WARM):
         loop.step()

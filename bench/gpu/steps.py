@@ -11,7 +11,8 @@ from bench.gpu.rig import Rig
 from bench.gpu.roofline import Ceilings, step_work
 from bench.gpu.timing import Budget, seconds_of
 from engine.resident.graphs import GraphedStep
-from engine.resident.plan import GRAPH_ROWS
+from engine.resident.plan import GRAPH_ROWS, GraphKey
+from engine.resident.sampling import Draw
 from engine.resident.step import ResidentStep
 from engine.window import WindowShape
 
@@ -76,21 +77,22 @@ class _Graphs:
 
     def __init__(self, rig: Rig, step: ResidentStep) -> None:
         self._rig, self._step = rig, step
-        self._key: tuple[int, WindowShape] | None = None
+        self._key: GraphKey | None = None
         self._graphed: GraphedStep | None = None
 
     def seconds(self, case: Case) -> float | None:
         """Of one replay, or None where the engine would have no graph."""
         if case.batch * case.shape.rows > GRAPH_ROWS:
             return None
-        if self._key != (case.batch, case.shape):
+        key = GraphKey(case.batch, case.shape, Draw.NOISY)
+        if self._key != key:
             self._graphed = self._rig.graphed(self._step, case.batch, [case.shape])
-            self._key = case.batch, case.shape
+            self._key = key
         graphed = self._graphed
         if graphed is None:
             return None
         self._rig.prepare(case.batch, case.context)
-        return seconds_of(lambda: graphed.replay(case.batch, case.shape), self._rig.device)
+        return seconds_of(lambda: graphed.replay(key), self._rig.device)
 
 
 def _measured(

@@ -11,7 +11,7 @@ from engine.memory import explained
 from engine.resident.attention import GatherAttention, ResidentAttention
 from engine.resident.graphs import GraphedStep
 from engine.resident.loop import ResidentLoop, Step
-from engine.resident.plan import graph_steps, uses_graphs, uses_resident
+from engine.resident.plan import graph_keys, uses_graphs, uses_resident
 from engine.resident.sampling import Draw, ResidentSampler
 from engine.resident.shapes import bucket
 from engine.resident.state import ResidentState
@@ -61,7 +61,7 @@ def _step(parts: Parts, state: ResidentState) -> tuple[Step, int]:
     resident, threads = make_step(parts), parts.runner.threads
     if uses_graphs(parts.config, parts.device, parts.triton):
         graphed = GraphedStep(resident, state, parts.config.max_model_len or 0)
-        graphed.capture(graph_steps(parts.config))
+        graphed.capture(graph_keys(parts.config))
         return graphed, graphed.num_bytes
 
     def eager(state: ResidentState, shape: WindowShape, context: int, draw: Draw) -> Tensor:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from engine.config import EngineConfig
+from engine.resident.sampling import Draw
 from engine.resident.shapes import BUCKETS, bucket, resident_shape
 from engine.strategies.base import DraftChoice
 from engine.window import WindowShape
 
 #: beyond so many rows a step is bound by arithmetic, and what its launches cost does not show
 GRAPH_ROWS = 288
+
+
+class GraphKey(NamedTuple):
+    """What a captured step was captured for; greedy rows are served by the graph of noisy ones."""
+
+    batch: int
+    shape: WindowShape
+    draw: Draw
+
+    @classmethod
+    def of(cls, batch: int, shape: WindowShape, draw: Draw) -> GraphKey:
+        """Of the graph that serves such a step, if there is one."""
+        return cls(batch, shape, Draw.NOISY if draw is Draw.GREEDY else draw)
 
 
 def uses_resident(config: EngineConfig, device: torch.device) -> bool:
@@ -30,6 +46,11 @@ def policy_lengths(draft_length: int, graphs: bool) -> list[int]:
     if graphs:
         return sorted({draft_length, max(draft_length // 2, min(draft_length, 4))})
     return [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if n < draft_length] + [draft_length]
+
+
+def graph_keys(config: EngineConfig) -> list[GraphKey]:
+    """All graphs of this engine: two of each step, so that one without filters is spared even their empty launches."""
+    return [GraphKey(*step, draw) for step in graph_steps(config) for draw in (Draw.NOISY, Draw.FILTERED)]
 
 
 def graph_steps(config: EngineConfig) -> list[tuple[int, WindowShape]]:

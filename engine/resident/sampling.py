@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.params import SamplingParams
 from engine.resident.state import RowSettings
-from engine.sampling.filters import has_filter
+from engine.sampling.filters import Filters, has_filter
 from engine.sampling.noise import GumbelNoise
 
 
@@ -32,7 +32,7 @@ def draw_for(params: list[SamplingParams]) -> Draw:
 class ResidentSampler:
     """One token per row, for `each` consecutive rows of every sequence.
 
-    With `triton`, as in engine.sampling.sampler, rows without filters come from one kernel that never writes noise.
+    With `triton`, as in engine.sampling.sampler, filters need no sort, and one kernel serves every temperature.
     """
 
     def __init__(self, noise: GumbelNoise, triton: bool = False) -> None:
@@ -42,17 +42,12 @@ class ResidentSampler:
     def sample(self, logits: Tensor, settings: RowSettings, positions: Tensor, draw: Draw) -> Tensor:
         """int64 [batch, each]: logits [batch · each, vocab], positions int64 [batch, each] of the tokens to choose."""
         rows = RowSettings(*(_per_row(setting, positions.shape[1]) for setting in settings))
-        places = positions.flatten()
-        if draw is Draw.FILTERED:
-            tokens = self._noisy(logits, rows, places, filters=True)
-            if self.triton:
-                tokens = torch.where(_filtered(rows, logits.shape[-1]), tokens, self._fused(logits, rows, places))
-        elif self.triton:
-            tokens = self._fused(logits, rows, places)
-        elif draw is Draw.NOISY:
-            tokens = self._noisy(logits, rows, places, filters=False)
-        else:
+        if self.triton:
+            tokens = self._fused(logits, rows, positions.flatten(), draw is Draw.FILTERED)
+        elif draw is Draw.GREEDY:
             tokens = logits.argmax(-1)
+        else:
+            tokens = self._noisy(logits, rows, positions.flatten(), draw is Draw.FILTERED)
         return tokens.view(positions.shape)
 
     def _noisy(self, logits: Tensor, rows: RowSettings, positions: Tensor, filters: bool) -> Tensor:
@@ -67,21 +62,19 @@ class ResidentSampler:
         return torch.where(noisy, scores.argmax(-1), logits.argmax(-1))
 
     @staticmethod
-    def _fused(logits: Tensor, rows: RowSettings, positions: Tensor) -> Tensor:
+    def _fused(logits: Tensor, rows: RowSettings, positions: Tensor, filters: bool) -> Tensor:
         from engine.sampling.kernels.noisy_argmax import noisy_argmax
+        from engine.sampling.kernels.thresholds import thresholds
 
-        tokens: Tensor = noisy_argmax(logits, rows.temperature.to(torch.float32), rows.seed, positions)
+        temperature, top_p, min_p = (each.to(torch.float32) for each in (rows.temperature, rows.top_p, rows.min_p))
+        least = thresholds(logits, Filters(temperature, rows.top_k, top_p, min_p)) if filters else None
+        tokens: Tensor = noisy_argmax(logits, temperature, rows.seed, positions, least)
         return tokens
 
 
 def _per_row(setting: Tensor, each: int) -> Tensor:
     """[batch] to [batch · each]."""
     return setting[:, None].expand(-1, each).flatten()
-
-
-def _filtered(rows: RowSettings, vocab: int) -> Tensor:
-    """Twin of engine.sampling.filters.has_filter, bool [rows]."""
-    return (rows.temperature > 0) & ((rows.top_k < vocab) | (rows.top_p < 1.0) | (rows.min_p > 0))
 
 
 def _top_k_top_p(scores: Tensor, rows: RowSettings) -> Tensor:
@@ -92,8 +85,8 @@ def _top_k_top_p(scores: Tensor, rows: RowSettings) -> Tensor:
     ordered = ordered.masked_fill(beyond, float("-inf"))
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
-    kept = (before < rows.top_p.to(scores.dtype)[:, None]) & (ordered > float("-inf"))
+    p = rows.top_p.to(scores.dtype)[:, None]
+    # a sum that rounds up to 1 must not cut a row without top-p
+    kept = ((before < p) | (p >= 1)) & (ordered > float("-inf"))
     threshold = ordered.masked_fill(~kept, float("inf")).amin(-1, keepdim=True)
-    # a sum that rounds up to 1 must not cut a row without filters
-    sorts = (rows.top_k < vocab) | (rows.top_p < 1.0)
-    return scores.masked_fill(sorts[:, None] & (scores < threshold), float("-inf"))
+    return scores.masked_fill(scores < threshold, float("-inf"))

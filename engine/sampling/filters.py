@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from engine.params import SamplingParams
+
+
+class Filters(NamedTuple):
+    """Settings of rows as kernels read them, [rows]: float32, and top_k int64; 0 or the vocabulary is no top-k."""
+
+    temperature: Tensor
+    top_k: Tensor
+    top_p: Tensor
+    min_p: Tensor
+
+    @classmethod
+    def of(cls, params: list[SamplingParams], device: torch.device) -> Filters:
+        """One row for each of these."""
+        floats = ([p.temperature for p in params], [p.top_p for p in params], [p.min_p for p in params])
+        temperature, top_p, min_p = (torch.tensor(each, dtype=torch.float32, device=device) for each in floats)
+        top_k = torch.tensor([max(p.top_k, 0) for p in params], dtype=torch.int64, device=device)
+        return cls(temperature, top_k, top_p, min_p)
 
 
 def filtered_log_probs(logits: Tensor, params: list[SamplingParams]) -> Tensor:
@@ -40,6 +59,7 @@ def _top_k_top_p(scores: Tensor, params: list[SamplingParams]) -> Tensor:
     p = torch.tensor([q.top_p for q in params], dtype=scores.dtype, device=device)[:, None]
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
-    kept = (before < p) & (ordered > float("-inf"))
+    # a sum that rounds up to 1 must not cut a row without top-p
+    kept = ((before < p) | (p >= 1)) & (ordered > float("-inf"))
     threshold = ordered.masked_fill(~kept, float("inf")).amin(-1, keepdim=True)
     return scores.masked_fill(scores < threshold, float("-inf"))

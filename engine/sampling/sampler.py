@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.sampling.filters import filtered_log_probs, has_filter
+from engine.sampling.filters import Filters, filtered_log_probs, has_filter
 from engine.sampling.noise import GumbelNoise
 from engine.sampling.processors import apply_grammars, needs_processing, process
 from engine.sampling.row import Row
@@ -22,7 +22,7 @@ class Sampler:
     """
 
     def __init__(self, vocab_size: int, device: torch.device, triton: bool = False) -> None:
-        """`triton`: choose the tokens of rows without filters in one kernel that never writes their noise."""
+        """`triton`: filter without a sort, and choose the tokens in a kernel that never writes their noise."""
         self.noise = GumbelNoise(vocab_size, device)
         self.triton = triton
 
@@ -43,15 +43,17 @@ class Sampler:
         return best.masked_fill_(~(highest > float("-inf")), NOTHING)
 
     def _fused(self, logits: Tensor, rows: list[Row]) -> Tensor:
-        """`_best` in Triton; rows with a filter or a grammar go the plain way, and which way a row goes is its own."""
+        """`_best` in Triton; rows with a grammar go the plain way, and which way a row goes is its own."""
         from engine.sampling.kernels.noisy_argmax import noisy_argmax
+        from engine.sampling.kernels.thresholds import thresholds
 
-        device = logits.device
-        plain = [i for i, row in enumerate(rows) if has_filter(row.sequence.params) or row.allowed is not None]
-        temperatures = torch.tensor([row.sequence.params.temperature for row in rows], device=device)
+        device, params = logits.device, [row.sequence.params for row in rows]
+        plain = [i for i, row in enumerate(rows) if row.allowed is not None]
         seeds = torch.tensor([row.sequence.seed for row in rows], device=device)
         positions = torch.tensor([row.position for row in rows], device=device)
-        tokens: Tensor = noisy_argmax(self._process(logits, rows), temperatures, seeds, positions)
+        processed, filters = self._process(logits, rows), Filters.of(params, device)
+        least = thresholds(processed, filters) if any(map(has_filter, params)) else None
+        tokens: Tensor = noisy_argmax(processed, filters.temperature, seeds, positions, least)
         if plain:
             index = torch.tensor(plain, device=device)
             tokens[index] = self._best(logits[index], [rows[i] for i in plain])

@@ -17,6 +17,8 @@ from engine.memory import (
     kv_cache_budget,
     left_for_pages,
     limiting_flag,
+    measures_forward,
+    scored_rows,
 )
 from tests.engine.drive import make_engine
 from tests.engine.tiny import save_random, tiny_config
@@ -64,6 +66,18 @@ def test_a_wider_forward_needs_more() -> None:
         forward_bytes(config(max_num_batched_tokens=rows), tiny_config(), torch.bfloat16) for rows in (64, 4096)
     )
     assert 0 < narrow < wide
+
+
+def test_whole_windows_are_scored_within_the_row_budget() -> None:
+    assert scored_rows(config(max_num_batched_tokens=1024, max_num_seqs=4, draft_length=8)) == 64
+    assert scored_rows(config(max_num_batched_tokens=32, max_num_seqs=4, draft_length=8)) == 32
+
+
+def test_a_forward_is_measured_where_pages_take_what_it_leaves() -> None:
+    assert measures_forward(config(), CUDA)
+    assert not measures_forward(config(), CPU)
+    for settings in ({"num_pages": 9}, {"kv_cache_memory": 2**30}, {"tensor_parallel_size": 2}):
+        assert not measures_forward(config(**settings), CUDA)
 
 
 def test_the_flag_that_limits_pages() -> None:

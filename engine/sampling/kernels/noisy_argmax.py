@@ -11,11 +11,13 @@ from torch import Tensor
 BLOCK = 2048
 
 
-def noisy_argmax(logits: Tensor, temperatures: Tensor, seeds: Tensor, positions: Tensor) -> Tensor:
+def noisy_argmax(
+    logits: Tensor, temperatures: Tensor, seeds: Tensor, positions: Tensor, thresholds: Tensor | None = None
+) -> Tensor:
     """One token per row, int64 [rows]; of equal scores the lowest token.
 
-    logits [rows, vocab]; temperatures float32 [rows], 0 for a plain argmax; seeds, positions int64 [rows]. Only for
-    rows that no filter touches: every token may win.
+    logits [rows, vocab]; temperatures float32 [rows], 0 for a plain argmax; seeds, positions int64 [rows]. thresholds
+    float32 [rows]: the least logit / temperature that may win; without them every token may.
     """
     rows, vocab = logits.shape
     blocks = triton.cdiv(vocab, BLOCK)
@@ -23,7 +25,7 @@ def noisy_argmax(logits: Tensor, temperatures: Tensor, seeds: Tensor, positions:
     where = torch.empty(rows, blocks, dtype=torch.int32, device=logits.device)
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
     block_best_kernel[(rows, blocks)](
-        logits, temperatures, seeds, positions, best, where, logits.stride(0), vocab, blocks, BLOCK
+        logits, temperatures, seeds, positions, thresholds, best, where, logits.stride(0), vocab, blocks, BLOCK
     )
     row_best_kernel[(rows,)](best, where, tokens, blocks, triton.next_power_of_2(blocks))
     return tokens
@@ -62,8 +64,9 @@ def gumbel(words):
 
 @triton.jit(do_not_specialize=["blocks"])
 def block_best_kernel(
-    logits, temperatures, seeds, positions, best, where, row_stride, vocab: tl.constexpr, blocks, block: tl.constexpr
-):
+    logits, temperatures, seeds, positions, thresholds, best, where, row_stride,
+    vocab: tl.constexpr, blocks, block: tl.constexpr,
+):  # fmt: skip
     """Grid (rows, blocks of the vocabulary): each block's best score and token."""
     row, part = tl.program_id(0), tl.program_id(1)
     token = part * block + tl.arange(0, block)
@@ -72,7 +75,11 @@ def block_best_kernel(
     temperature = tl.load(temperatures + row)
     if temperature > 0.0:
         words = noise_words(tl.load(seeds + row), tl.load(positions + row), token)
-        scores = tl.div_rn(scores, temperature) + gumbel(words)
+        scores = tl.div_rn(scores, temperature)
+        noisy = scores + gumbel(words)
+        if thresholds is not None:
+            noisy = tl.where(scores >= tl.load(thresholds + row), noisy, -float("inf"))
+        scores = noisy
     # a broken row must still name a token that exists
     scores = tl.where(scores == scores, scores, -float("inf"))
     score, index = tl.max(scores, 0, return_indices=True, return_indices_tie_break_left=True)

@@ -9,7 +9,16 @@ import torch
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.resident.plan import GRAPH_ROWS, graph_steps, policy_lengths, uses_graphs, uses_resident
+from engine.resident.plan import (
+    GRAPH_ROWS,
+    GraphKey,
+    graph_keys,
+    graph_steps,
+    policy_lengths,
+    uses_graphs,
+    uses_resident,
+)
+from engine.resident.sampling import Draw
 from engine.resident.shapes import BUCKETS, resident_shape
 from engine.strategies.base import DraftChoice
 from engine.window import WindowShape
@@ -49,6 +58,14 @@ def test_a_fixed_setting_has_one_graph_per_batch_size() -> None:
     assert steps == [(batch, WindowShape(8, (1, 2, 8), 8)) for batch in (1, 2, 4, 8)]
     alternating = graph_steps(config(decoding="tidar", draft_length=8, predrafts="none", max_num_seqs=1))
     assert alternating == [(1, WindowShape(8)), (1, WindowShape(1, (1,), 8))]
+
+
+@pytest.mark.parametrize("settings", [{"decoding": "ar"}, {"decoding": "tidar", "draft_length": 16}])
+def test_every_way_to_draw_has_its_graph_of_every_step_and_greedy_rows_share_one(settings: dict[str, Any]) -> None:
+    wanted = config(**settings)
+    keys, steps = graph_keys(wanted), graph_steps(wanted)
+    assert {GraphKey.of(*step, draw) for step in steps for draw in Draw} == set(keys)
+    assert len(keys) == 2 * len(steps) <= 80
 
 
 def test_the_loop_is_on_by_itself_on_a_gpu_and_graphs_can_be_refused() -> None:

@@ -20,6 +20,8 @@ from tests.engine.drive import request
 
 VOCAB, EACH = 300, 5
 CPU = torch.device("cpu")
+#: for kernels, a GPU where there is one, else Triton's interpreter (see tests/__init__.py)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def sequences(count: int, rng: random.Random, **fixed: Any) -> list[Sequence]:
@@ -53,6 +55,23 @@ def test_every_mix_of_settings_gives_the_plain_samplers_tokens(seed: int, dtype:
     draw = draw_for([row.params for row in rows])
     sampler = ResidentSampler(GumbelNoise(VOCAB, CPU))
     assert sampler.sample(logits, state.settings, positions, draw).flatten().tolist() == expected
+
+
+@pytest.mark.parametrize("draw", ["filtered", "noisy"])
+def test_kernels_say_the_same_in_both_loops(draw: str) -> None:
+    rng = random.Random(5)
+    rows = sequences(4, rng, **({} if draw == "filtered" else {"top_k": 0, "top_p": 1.0, "min_p": 0.0}))
+    positions = torch.arange(8, device=DEVICE).view(4, 2)
+    logits = torch.randn(8, VOCAB, generator=torch.Generator().manual_seed(5)).to(DEVICE) * 3
+    flat = [Row(rows[i // 2], i, []) for i in range(8)]
+    expected = Sampler(VOCAB, DEVICE, triton=True).sample(logits, flat)
+    state = ResidentState.empty(8, 1, 2, 1, DEVICE)
+    state.load(rows, VOCAB)
+    sampler = ResidentSampler(GumbelNoise(VOCAB, DEVICE), triton=True)
+    kind = draw_for([row.params for row in rows])
+    said = sampler.sample(logits, state.first(4).settings, positions, kind)
+    assert kind is Draw[draw.upper()]
+    assert said.flatten().tolist() == expected == Sampler(VOCAB, DEVICE).sample(logits, flat)
 
 
 def test_a_batch_filters_and_draws_only_where_some_row_asks_for_it() -> None:

@@ -63,6 +63,13 @@ def test_filters_that_are_off_only_divide_by_the_temperature() -> None:
     assert torch.equal(filtered_log_probs(row, [asked]), row / 0.5)
 
 
+def test_a_running_sum_that_rounds_up_to_one_cuts_nothing() -> None:
+    row = 6 * torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
+    before = row.sort(descending=True).values.softmax(-1).cumsum(-1)
+    assert (before >= 1).any()
+    assert filtered_log_probs(row, [SamplingParams(top_k=5000)]).isfinite().all()
+
+
 def test_the_given_logits_are_left_alone() -> None:
     row = torch.tensor([[0.5, -1.0, 3.0]])
     filtered_log_probs(row, [SamplingParams(temperature=0.7, top_k=1, min_p=0.5)])

@@ -86,7 +86,20 @@ def test_of_equal_scores_the_lowest_token_wins_and_broken_rows_name_a_token_that
     assert all(0 <= token < VOCAB for token in tokens)
 
 
-def test_a_sampler_takes_filtered_rows_the_plain_way() -> None:
+def test_what_lies_under_a_rows_threshold_cannot_win() -> None:
+    logits = (torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(2)) * 3).to(DEVICE)
+    temperatures = torch.tensor([0.7, 1.0, 0.0], device=DEVICE)
+    seeds = positions = torch.arange(3, device=DEVICE)
+    free = noisy_argmax(logits, temperatures, seeds, positions)
+    none = torch.full((3,), -float("inf"), device=DEVICE)
+    assert torch.equal(noisy_argmax(logits, temperatures, seeds, positions, none), free)
+    best = logits.amax(-1) / temperatures.clamp(min=0.5)
+    only = noisy_argmax(logits, temperatures, seeds, positions, best.where(temperatures > 0, none))
+    assert torch.equal(only, logits.argmax(-1))
+    assert not torch.equal(only, free)
+
+
+def test_a_sampler_says_with_kernels_what_it_says_without() -> None:
     kinds = [
         {"temperature": 0.0},
         {"temperature": 1.0},
@@ -94,9 +107,10 @@ def test_a_sampler_takes_filtered_rows_the_plain_way() -> None:
         {"temperature": 0.8, "logit_bias": {7: 30.0}},
         {"temperature": 1.3, "top_p": 0.4, "repetition_penalty": 1.2},
         {"temperature": 0.0, "top_k": 5, "presence_penalty": 1.5},
+        {"temperature": 1.0, "min_p": 0.2},
     ]
     rows = []
-    for index, kind in enumerate(kinds * 3):
+    for index, kind in enumerate(kinds * 2):
         submit = Submit(request_id="x", prompt_token_ids=[3, 4], params=SamplingParams(**kind))
         rows.append(Row(Sequence(submit, index * 12345, 100, frozenset()), 2 + index, []))
     logits = torch.randn(len(rows), VOCAB, generator=torch.Generator().manual_seed(1)).to(DEVICE)
@@ -108,5 +122,5 @@ def test_a_sampler_takes_filtered_rows_the_plain_way() -> None:
 @pytest.mark.slow
 def test_they_compile_without_spilling() -> None:
     for capability, made in reports("tests.engine.sampling.launches").items():
-        assert len(made) == 3
+        assert len(made) == 9
         assert {name: report for name, report in made.items() if report.spilled} == {}, f"sm_{capability}"
