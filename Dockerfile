@@ -13,6 +13,11 @@ RUN /opt/tidar/bin/python docker/requirements.py otel > requirements.txt \
     && /opt/tidar/bin/python docker/requirements.py otel gpu > requirements-gpu.txt
 
 FROM build AS build-cpu
+# The compiler is for the C kernels alone and stays in this stage.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 # An index of CPU builds of torch. Without one pip takes the default build, which brings gigabytes of CUDA libraries.
 ARG TORCH_INDEX_URL=""
 RUN /opt/tidar/bin/pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} --no-deps -c constraints.txt torch \
@@ -22,8 +27,10 @@ COPY server server
 COPY engine engine
 COPY models models
 COPY bench bench
+COPY docker/native_kernels.py docker/
 RUN /opt/tidar/bin/pip install --no-deps . \
-    && /opt/tidar/bin/pip uninstall --yes pip setuptools
+    && /opt/tidar/bin/pip uninstall --yes pip setuptools \
+    && /opt/tidar/bin/python docker/native_kernels.py
 
 FROM build AS build-cuda
 # The compiler is for Triton's driver module alone and stays in this stage.
@@ -73,13 +80,6 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["/opt/docker/entrypoint.sh"]
 
 FROM runtime AS cpu
-# Kernels for a CPU are compiled on the machine they run on, for all that its processor can do.
-USER root
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc libc6-dev \
-    && rm -rf /var/lib/apt/lists/*
-USER 10001:10001
 COPY --from=build-cpu /opt/tidar /opt/tidar
 
 FROM runtime AS cuda

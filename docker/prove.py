@@ -146,6 +146,7 @@ def check_server(builder: Builder, container: str, tree: Path, folder: Path) -> 
         check(owner == 10001, f"serves as uid {owner}")
         check(status_of(port, "/v1/models") == 401, "wants the key from its secret file")
         check_completion(port)
+        check(not compiled_kernels(tree) or runs_kernels(), "computes with the C kernels it brought")
         subprocess.run(["kill", "-TERM", str(process)], check=True)
         check(server.wait(60) == 0, "leaves with 0 on SIGTERM")
     finally:
@@ -174,6 +175,21 @@ def serving_process(port: int) -> int:
         except OSError:
             continue
     raise LookupError(f"nobody listens on port {port}")
+
+
+def compiled_kernels(tree: Path) -> list[Path]:
+    return list((tree / "opt/tidar").glob("lib/*/site-packages/models/native/prebuilt/*.so"))
+
+
+def runs_kernels() -> bool:
+    """Whether a process has such a library in its memory."""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            if "models/native/prebuilt/" in maps.read_text():
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def status_of(port: int, path: str) -> int:

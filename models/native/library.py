@@ -21,9 +21,17 @@ logger = logging.getLogger(__name__)
 
 #: what kernels can compute in, as C knows it
 DTYPES = {torch.float32: ("-DREAL=float", "-DSINGLE"), torch.float64: ("-DREAL=double",)}
+_V3 = frozenset({"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "abm"})
+#: processors that libraries are compiled for, the best first, and what Linux says of these; any other gets its own
+LEVELS = {
+    "x86-64-v4": _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    "x86-64-v3": _V3,
+}
+#: libraries that came with the installation, as into an image without a compiler
+PREBUILT = Path(__file__).parent / "prebuilt"
 #: sums may be reordered; NaN and infinity stay what they are
 _MATH = ("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros")
-_OPTIONS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-Wno-psabi", *_MATH)
+_OPTIONS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-Wno-psabi", *_MATH)
 #: with OpenMP a kernel shares torch's threads; without it has one
 _ATTEMPTS = (("-fopenmp",), ())
 _TIMEOUT_SECONDS = 120.0
@@ -33,25 +41,36 @@ _HEADERS = Path(__file__).parent
 @cache
 def library(folder: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
     """All C files of `folder` in one library for this dtype; None, with a line in the log, where that cannot be."""
-    hindrance = _hindrance(dtype)
-    if hindrance is None:
-        try:
-            return ctypes.CDLL(str(_compiled(folder, dtype)))
-        except (OSError, subprocess.SubprocessError) as error:
-            hindrance = f"the C compiler failed: {_first_error(getattr(error, 'stderr', None) or str(error))}"
-    logger.info("No kernels from %s, torch's are used: %s.", folder.name, hindrance)
+    if dtype not in DTYPES:
+        return None
+    try:
+        return ctypes.CDLL(str(_found(folder, dtype, _level())))
+    except subprocess.SubprocessError as error:
+        output = getattr(error, "stderr", None) or str(error)
+        hindrance = f"the C compiler failed: {_first_error(output)}"
+    except OSError as error:
+        hindrance = str(error)
+    logger.info("No C kernels from %s, torch computes: %s.", folder.name, hindrance)
     return None
+
+
+def prebuild(folder: Path) -> list[Path]:
+    """Compile the folder's library for every level and dtype into the installation, to be found by `library`.
+
+    Raises OSError without a compiler, CalledProcessError where it fails.
+    """
+    PREBUILT.mkdir(exist_ok=True)
+    made = []
+    for level in LEVELS:
+        for dtype in DTYPES:
+            made.append(PREBUILT / _name(folder, dtype, level))
+            _compile(folder, dtype, level, made[-1])
+    return made
 
 
 def compiler() -> str | None:
     """The C compiler: what CC names, or cc or gcc."""
     return next((found for name in (os.environ.get("CC"), "cc", "gcc") if name and (found := shutil.which(name))), None)
-
-
-def _hindrance(dtype: torch.dtype) -> str | None:
-    if dtype not in DTYPES:
-        return f"they do not compute in {str(dtype).removeprefix('torch.')}"
-    return None if compiler() is not None else "there is no C compiler (install gcc)"
 
 
 def _first_error(output: str) -> str:
@@ -60,36 +79,53 @@ def _first_error(output: str) -> str:
     return next((line for line in lines if "error" in line), lines[-1])
 
 
-def _compiled(folder: Path, dtype: torch.dtype) -> Path:
-    """The library's file, compiled unless it is there; its name tells sources, options, compiler and processor."""
-    command = [str(compiler()), *_OPTIONS, *DTYPES[dtype], f"-I{_HEADERS}"]
-    sources = sorted(folder.glob("*.c"))
-    digest = hashlib.sha256(" ".join(command).encode())
-    for file in [*sources, *sorted(_HEADERS.glob("*.h"))]:
-        digest.update(file.read_bytes())
-    digest.update(_run([command[0], "--version"]).encode() + _processor().encode())
-    target = _writable_folder() / f"{folder.name}-{digest.hexdigest()[:24]}.so"
+def _found(folder: Path, dtype: torch.dtype, level: str) -> Path:
+    """The library's file: what came with the installation, or was compiled before, or is compiled now."""
+    name = _name(folder, dtype, level)
+    if (PREBUILT / name).exists():
+        return PREBUILT / name
+    target = _writable_folder() / name
     if not target.exists():
-        _compile(command, [str(source) for source in sources], target)
+        _compile(folder, dtype, level, target)
     return target
 
 
-def _compile(command: list[str], sources: list[str], target: Path) -> None:
+def _name(folder: Path, dtype: torch.dtype, level: str) -> str:
+    """Tells sources, dtype and processor, so that a cache may outlive a version and be shared by machines."""
+    digest = hashlib.sha256(" ".join([*_OPTIONS, *DTYPES[dtype]]).encode())
+    for file in [*_sources(folder), *sorted(_HEADERS.glob("*.h"))]:
+        digest.update(file.read_bytes())
+    if level not in LEVELS:
+        digest.update(_processor().encode())
+    return f"{folder.name}-{level}-{digest.hexdigest()[:24]}.so"
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.c"))
+
+
+def _compile(folder: Path, dtype: torch.dtype, level: str, target: Path) -> None:
     """Processes may meet here: each compiles to a file of its own, and the last one to finish is kept."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / target.name
+    found = compiler()
+    if found is None:
+        raise OSError("there is no C compiler (install gcc)")
+    command = [found, *_OPTIONS, f"-march={level}", *DTYPES[dtype], f"-I{_HEADERS}", *map(str, _sources(folder))]
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        built = Path(scratch) / target.name
         for attempt, extra in enumerate(_ATTEMPTS):
             try:
-                _run([*command, *extra, *sources, "-o", str(built), "-lm"])
+                subprocess.run(
+                    [*command, *extra, "-o", str(built), "-lm"],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    timeout=_TIMEOUT_SECONDS,
+                )
                 break
             except subprocess.SubprocessError:
                 if attempt == len(_ATTEMPTS) - 1:
                     raise
         os.replace(built, target)
-
-
-def _run(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS).stdout
 
 
 def _writable_folder() -> Path:
@@ -107,6 +143,12 @@ def _writable_folder() -> Path:
 def _own_folder() -> Path:
     """For a process that has no cache: it compiles anew and leaves the files to the system's cleaning."""
     return Path(tempfile.mkdtemp(prefix="tidar-native-"))
+
+
+def _level() -> str:
+    """The best level that this processor has, or "native"."""
+    words = set(_processor().split())
+    return next((level for level, wanted in LEVELS.items() if wanted <= words), "native")
 
 
 @cache

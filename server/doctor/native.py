@@ -15,9 +15,8 @@ def check_native(plan: Plan) -> list[Finding]:
 
     if torch.cuda.is_available() and plan.device != "cpu":
         return []
-    found = compiler()
-    if found is None:
-        return [warn("c kernels", "there is no C compiler, so torch's slower operations serve", "Install gcc.")]
     if choose_kernels("auto", torch.device("cpu"), torch.float32) is Kernels.NATIVE:
-        return [ok("c kernels", f"compiled by {found}")]
-    return [warn("c kernels", f"{found} cannot compile them, so torch's slower operations serve", "Install gcc.")]
+        return [ok("c kernels", "ready")]
+    found = compiler()
+    hindrance = "there is no C compiler" if found is None else f"{found} cannot compile them"
+    return [warn("c kernels", f"{hindrance}, so torch's slower operations serve", "Install gcc.")]

@@ -24,7 +24,9 @@ CPU = torch.device("cpu")
 def test_it_fills_the_row_budget_with_prompts_that_fit_a_context(rows: int, context: int) -> None:
     config = EngineConfig(model="", max_num_batched_tokens=rows, max_model_len=context, max_num_seqs=2, page_size=4)
     storage = KVStorage(tiny_config(), 1, 4, rows, torch.float32, CPU)
-    assert run_widest(random_decoder(tiny_config()), make_attention(Kernels.TORCH, storage), config, triton=False) == rows
+    assert (
+        run_widest(random_decoder(tiny_config()), make_attention(Kernels.TORCH, storage), config, triton=False) == rows
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="interpreted")

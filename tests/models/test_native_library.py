@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import stat
 from pathlib import Path
 
 import pytest
 import torch
 
-from models.native.library import compiler, library
+from models.native.library import LEVELS, compiler, library, prebuild
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
 
@@ -52,7 +53,7 @@ def test_what_does_not_compile_is_logged_in_a_line(tmp_path: Path, caplog: pytes
     with caplog.at_level("INFO"):
         assert library(sources(tmp_path, "int answer(void) { return nothing; }"), torch.float32) is None
     (record,) = caplog.records
-    assert record.getMessage().startswith("No kernels from kernels, torch's are used: the C compiler failed: ")
+    assert record.getMessage().startswith("No C kernels from kernels, torch computes: the C compiler failed: ")
     assert "\n" not in record.getMessage()
 
 
@@ -71,3 +72,13 @@ def test_a_compiler_without_openmp_will_do(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CC", os.fspath(wrapper))
     loaded = library(sources(tmp_path, "int answer(void) { return 4; }"), torch.float32)
     assert loaded is not None and loaded.answer() == 4
+
+
+def test_what_came_with_the_installation_needs_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.native.library.PREBUILT", tmp_path / "prebuilt")
+    folder = sources(tmp_path, "int answer(void) { return 5; }")
+    assert len(prebuild(folder)) == 2 * len(LEVELS)
+    monkeypatch.setattr("models.native.library.compiler", lambda: None)
+    loaded = library(folder, torch.float32)
+    if platform.machine() == "x86_64":
+        assert loaded is not None and loaded.answer() == 5

@@ -36,14 +36,17 @@ def test_torch_can_be_had_by_its_name(learned: Path) -> None:
     assert not isinstance(engine.runner.model.layers[0], FusedLayer)
 
 
-def test_without_a_compiler_torch_serves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_compiler_torch_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TIDAR_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
     library.cache_clear()
     try:
         with caplog.at_level("INFO"):
             assert choose_kernels("auto", CPU, torch.float32) is Kernels.TORCH
-        assert "torch's are used: there is no C compiler (install gcc)" in caplog.text
+        assert "torch computes: there is no C compiler (install gcc)" in caplog.text
         with pytest.raises(
             EngineError, match="native needs gcc, and float32 or float64; use --attention-backend torch"
         ):
