@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Test files run in so many processes at once, each with one computing thread; WORKERS=0 runs them one by one.
+WORKERS ?= 2
 
 .PHONY: serve test quick lint bench soak prove-image clean
 
@@ -10,10 +12,10 @@ serve: $(VENV)/serve.stamp
 	$(BIN)/tidar serve $(ARGS)
 
 test: $(VENV)/test.stamp lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 quick: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

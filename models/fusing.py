@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from models.adapter.layers import AdaptedLinear
 from models.decoder import Attention, Decoder, Layer, RMSNorm
 from models.linear import Linear
 
@@ -68,7 +69,10 @@ class FusedLayer(nn.Module):
 
 
 def _add_product(x: Tensor, y: Tensor, linear: nn.Module) -> Tensor:
-    """x + linear(y) in x's own memory: the product adds as it stores, unless the layer is quantised or split."""
+    """x + linear(y) in x's own memory: the product adds as it stores, unless the layer is quantised, packed or split."""
+    if isinstance(linear, AdaptedLinear):
+        # the base adds as it would without the adapter, so that clean rows get the same bits
+        return linear.adapt(_add_product(x, y, linear.base), y)
     if not isinstance(linear, Linear):
         return x.add_(linear(y))
     x.addmm_(y, linear.weight)

@@ -29,11 +29,10 @@ def prepare_for_inference(
 ) -> None:
     """In place; afterwards it cannot be saved or trained. `kernels`: who computes its small operations.
 
-    `adapter`: tensors of a TiDAR adapter to serve it with; `draft_lora`: products for drafting rows alone. Fused layers
-    have no place for either, so that kernels then stay with attention and sampling.
+    `adapter`: tensors of a TiDAR adapter to serve it with; `draft_lora`: products for drafting rows alone.
     """
     operations = _operations(decoder, kernels)
-    if operations is not None and not adapter and draft_lora is None:
+    if operations is not None:
         fuse_layers(decoder, operations)
     if decoder.embed.weight.device.type == "cpu":
         pack_for_cpu(decoder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -50,10 +49,12 @@ class AdaptedLinear(nn.Module):
         self.masks = masks
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        y: Tensor = self.base(x, residual)
+        return self.adapt(self.base(x, residual), x)
+
+    def adapt(self, y: Tensor, x: Tensor) -> Tensor:
+        """Add the change for inputs x to y, which has all rows as without the adapter; only the masks' are touched."""
         if self.masks.rows is None:
             return y
         if self.masks.all:
-            return torch.addmm(y, x @ self.down, self.up)
-        # the base's product covers all rows as without the adapter; only the masks' results are touched
+            return y.addmm_(x @ self.down, self.up)
         return y.index_add_(0, self.masks.rows, (x.index_select(0, self.masks.rows) @ self.down) @ self.up)

@@ -46,7 +46,7 @@ def test_preemption_changes_nothing(learned: Path) -> None:
     ("settings", "says"),
     [
         ({"attention_backend": "triton"}, "--attention-backend triton cannot compute in float64"),
-        ({"attention_backend": "flash"}, "--attention-backend must be auto, torch or triton, not 'flash'"),
+        ({"attention_backend": "flash"}, "--attention-backend must be one of auto, torch, triton, native, not 'flash'"),
     ],
 )
 def test_a_back_end_that_cannot_be_is_refused_in_one_sentence(
