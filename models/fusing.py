@@ -69,7 +69,7 @@ class FusedLayer(nn.Module):
 
 
 def _add_product(x: Tensor, y: Tensor, linear: nn.Module) -> Tensor:
-    """x + linear(y) in x's own memory: the product adds as it stores, unless the layer is quantised, packed or split."""
+    """x + linear(y) in x's own memory: a product adds as it stores, unless the layer is packed, quantised or split."""
     if isinstance(linear, AdaptedLinear):
         # the base adds as it would without the adapter, so that clean rows get the same bits
         return linear.adapt(_add_product(x, y, linear.base), y)
