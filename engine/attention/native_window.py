@@ -21,7 +21,7 @@ from models.native.library import library
 SOURCES = Path(__file__).parent / "native"
 
 #: products of numbers in one layer from which on waking the other threads pays
-MANY_PRODUCTS = 2_000_000
+MANY_PRODUCTS = 300_000
 
 _ARRAYS = ("starts", "rows", "prefixes", "tables", "pages", "write_slots", "below", "from", "to")
 _SIZES = ("windows", "heads", "kv_heads", "head_dim", "page_size", "most_rows", "threads")
