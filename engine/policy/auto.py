@@ -18,8 +18,9 @@ from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
 HYSTERESIS = 1.03
-#: steps between decisions while the load stays; a new engine decides at every step until then
-PERIOD = 16
+#: steps between decisions while the load stays, and those after so many steps, when less is new; a new engine decides at
+#: every step for the first period
+PERIOD, LATER_PERIOD, LATER = 16, 32, 512
 #: steps between decisions for classes of requests, which take longer
 CLASSES_PERIOD = 32
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
@@ -66,6 +67,8 @@ class AutoPolicy(Policy):
         self._decided = 0
         self._priced = 0
         self._usual = 0.0
+        #: whether steps like the last decision's leave time for refining
+        self._affordable = False
         self._rival = AR
         self._probing = False
         #: that the step's windows have committed
@@ -82,7 +85,8 @@ class AutoPolicy(Policy):
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         load = Load(max(1, load.sequences), load.keys)
         self._tokens = 0
-        if self._stale or self._steps % PERIOD == 0 or load.sequences != self._sequences:
+        period = PERIOD if self._steps < LATER else LATER_PERIOD
+        if self._stale or self._steps % period == 0 or load.sequences != self._sequences:
             self._decide(load, row_budget)
             self._sequences = load.sequences
             self._stale = self._steps < PERIOD
@@ -119,7 +123,7 @@ class AutoPolicy(Policy):
         elif common == AR:
             scouts = () if alone else self._scouts(load, records)
             return StepChoice(common, scouts=scouts, scouting=DraftChoice(self.draft_lengths[1]))
-        if self.refinement.affordable(self.cost(load.sequences, load), load):
+        if self._affordable:
             self._compared.append(self.refinement.comparison)
             self.wants_hints = self.refinement.comparison.apart()
         if not self.wants_hints:
@@ -143,9 +147,13 @@ class AutoPolicy(Policy):
 
     def rate(self, choice: DraftChoice, load: Load) -> float:
         """Expected committed tokens per second of the whole batch."""
+        return self._rate(choice, load, self.survival.conditional())
+
+    def _rate(self, choice: DraftChoice, load: Load, conditional: list[float]) -> float:
+        """The same where drafts survive like this."""
         if choice == AR:
             return load.sequences / self.cost(load.sequences, load)
-        promised = promise(choice, self.survival.lengths(choice.draft_length), self.masks)
+        promised = promise(choice, outcomes(conditional, choice.draft_length), self.masks)
         if load.sequences > 1:
             # in a batch, warm and cold windows share their steps
             return load.sequences * promised.tokens / self.cost(load.sequences * promised.rows, load)
@@ -178,11 +186,13 @@ class AutoPolicy(Policy):
 
     def _decide(self, load: Load, row_budget: int) -> None:
         self._decided += 1
-        best = max(self._candidates(load, row_budget), key=lambda c: self.rate(c, load))
+        self._affordable = self.refinement.affordable(self.cost(load.sequences, load), load)
+        rates = self._rates(load, row_budget)
+        best = max(rates, key=lambda choice: rates[choice])
         # S follows the survival without ado; k and |S| only change where it pays
         same = _size(best) == _size(self.choice)
         fits = load.sequences * self.choice.rows <= row_budget
-        if same or not fits or self.rate(best, load) > HYSTERESIS * self.rate(self.choice, load):
+        if same or not fits or rates[best] > HYSTERESIS * self.rate(self.choice, load):
             self.choice = best
 
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
@@ -194,7 +204,7 @@ class AutoPolicy(Policy):
         if self.choice != AR and load.sequences >= RIVAL * present * self.cost.unless_seen(load.sequences, load):
             # nothing may be slower than plain decoding, so what that costs is not left to a guess
             return AR
-        rates = {c: self.rate(c, load) for c in self._candidates(load, row_budget) if _size(c) != _size(self.choice)}
+        rates = {c: rate for c, rate in self._rates(load, row_budget).items() if _size(c) != _size(self.choice)}
         self._probes += 1
         least = OUTSIDER if self._interval() == PROBE_EVERY and self._probes % 4 == 0 else RIVAL
         rivals = [c for c in rates if rates[c] >= least * present and _size(c) not in self._tried]
@@ -210,10 +220,11 @@ class AutoPolicy(Policy):
     def _interval(self) -> int:
         return min(CLOSE_PROBES if self._close else PROBE_EVERY, FIRST_PROBES * (1 + self._probes // 4))
 
-    def _candidates(self, load: Load, row_budget: int) -> list[DraftChoice]:
-        """AR, and for every k the likeliest groups, as many as the row budget allows."""
-        settings = self._settings(self.survival.conditional())
-        return [c for c in settings if c == AR or load.sequences * c.rows <= row_budget]
+    def _rates(self, load: Load, row_budget: int) -> dict[DraftChoice, float]:
+        """What plain decoding promises, and for every k the likeliest groups, as many as the row budget allows."""
+        conditional = self.survival.conditional()
+        settings = (c for c in self._settings(conditional) if c == AR or load.sequences * c.rows <= row_budget)
+        return {choice: self._rate(choice, load, conditional) for choice in settings}
 
     def _settings(self, conditional: list[float]) -> list[DraftChoice]:
         """AR, and for every k each number of groups, for the likeliest outcomes where drafts survive like this."""
