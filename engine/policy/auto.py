@@ -18,8 +18,8 @@ from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
 HYSTERESIS = 1.03
-#: steps between decisions while the load stays, and those after so many steps, when less is new; a new engine decides at
-#: every step for the first period
+#: steps between decisions while the load stays, and later, after so many steps, when less is new; a new engine decides
+#: at every step for the first period
 PERIOD, LATER_PERIOD, LATER = 16, 32, 512
 #: steps between decisions for classes of requests, which take longer
 CLASSES_PERIOD = 32
