@@ -277,7 +277,8 @@ static int furnish(Room *room, const Plan *plan) {
 /* Returns 0, or 1 where there is no memory to work in. */
 int window_attention(const Plan *plan, const Step *step) {
     /* few windows are split by head, so that every thread has work */
-    const int64_t parts = plan->windows >= 2 * plan->threads ? 1 : plan->kv_heads, heads = plan->kv_heads / parts;
+    const int64_t whole = plan->threads == 1 || plan->windows >= 2 * plan->threads;
+    const int64_t parts = whole ? 1 : plan->kv_heads, heads = plan->kv_heads / parts;
     int failed = 0;
 #pragma omp parallel num_threads(plan->threads) if (plan->threads > 1) reduction(| : failed)
     {
