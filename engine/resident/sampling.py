@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.params import SamplingParams
 from engine.resident.state import RowSettings
-from engine.sampling.filters import Filters, has_filter
+from engine.sampling.filters import Filters, has_filter, top_k_top_p
 from engine.sampling.noise import GumbelNoise
 
 
@@ -55,7 +55,7 @@ class ResidentSampler:
         noisy = rows.temperature > 0
         scores = logits / torch.where(noisy, rows.temperature, 1.0).to(logits.dtype)[:, None]
         if filters:
-            scores = _top_k_top_p(scores, rows)
+            scores = top_k_top_p(scores, rows.top_k, rows.top_p)
             floor = scores.amax(-1, keepdim=True) + rows.min_p.to(scores.dtype).log()[:, None]
             scores = scores.masked_fill(scores < floor, float("-inf"))
         scores = scores + self.noise(rows.seed, positions, scores.dtype)
@@ -75,18 +75,3 @@ class ResidentSampler:
 def _per_row(setting: Tensor, each: int) -> Tensor:
     """[batch] to [batch · each]."""
     return setting[:, None].expand(-1, each).flatten()
-
-
-def _top_k_top_p(scores: Tensor, rows: RowSettings) -> Tensor:
-    """Twin of engine.sampling.filters: the k best tokens, and of these the smallest set whose probability reaches p."""
-    vocab = scores.shape[-1]
-    ordered = scores.sort(-1, descending=True).values
-    beyond = torch.arange(vocab, device=scores.device) >= rows.top_k[:, None]
-    ordered = ordered.masked_fill(beyond, float("-inf"))
-    probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    p = rows.top_p.to(scores.dtype)[:, None]
-    # a sum that rounds up to 1 must not cut a row without top-p
-    kept = ((before < p) | (p >= 1)) & (ordered > float("-inf"))
-    threshold = ordered.masked_fill(~kept, float("inf")).amin(-1, keepdim=True)
-    return scores.masked_fill(scores < threshold, float("-inf"))

@@ -37,8 +37,9 @@ def filtered_log_probs(logits: Tensor, params: list[SamplingParams]) -> Tensor:
     sorting = [i for i, p in enumerate(params) if p.top_k > 0 or p.top_p < 1.0]
     if sorting:
         rows = torch.tensor(sorting, device=device)
-        chosen = [params[i] for i in sorting]
-        scores[rows] = _top_k_top_p(scores[rows], chosen)
+        ks = [params[i].top_k if params[i].top_k > 0 else scores.shape[-1] for i in sorting]
+        top_p = torch.tensor([params[i].top_p for i in sorting], dtype=dtype, device=device)
+        scores[rows] = top_k_top_p(scores[rows], torch.tensor(ks, device=device), top_p)
     if any(p.min_p > 0 for p in params):
         floor = torch.tensor([p.min_p for p in params], dtype=dtype, device=device).log()[:, None]
         scores = scores.masked_fill(scores < scores.amax(-1, keepdim=True) + floor, float("-inf"))
@@ -50,13 +51,15 @@ def has_filter(params: SamplingParams) -> bool:
     return params.temperature > 0 and (params.top_k > 0 or params.top_p < 1.0 or params.min_p > 0)
 
 
-def _top_k_top_p(scores: Tensor, params: list[SamplingParams]) -> Tensor:
-    """Keep the k best tokens, and of these the smallest set whose probability reaches p; ties at the edge stay."""
-    device, vocab = scores.device, scores.shape[-1]
+def top_k_top_p(scores: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """Keep the k best tokens, and of these the smallest set whose probability reaches p; ties at the edge stay.
+
+    scores [rows, vocab]; top_k int64 [rows], at least 1, the vocabulary or more where there is none; top_p [rows].
+    """
     ordered = scores.sort(-1, descending=True).values
-    k = torch.tensor([p.top_k if 0 < p.top_k < vocab else vocab for p in params], device=device)[:, None]
-    ordered = ordered.masked_fill(torch.arange(vocab, device=device) >= k, float("-inf"))
-    p = torch.tensor([q.top_p for q in params], dtype=scores.dtype, device=device)[:, None]
+    beyond = torch.arange(scores.shape[-1], device=scores.device) >= top_k[:, None]
+    ordered = ordered.masked_fill(beyond, float("-inf"))
+    p = top_p.to(scores.dtype)[:, None]
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
     # a sum that rounds up to 1 must not cut a row without top-p

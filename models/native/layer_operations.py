@@ -15,7 +15,7 @@ _POINTER, _SIZE, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 
 
 class NativeOperations(LayerOperations):
-    """float32 or float64; every tensor but `heads` lies in memory without gaps, or is copied."""
+    """float32 or float64; every tensor but `heads` lies in memory without gaps, as products leave theirs."""
 
     def __init__(self, kernels: ctypes.CDLL) -> None:
         self._rms_norm, self._rotate, self._swiglu = kernels.rms_norm, kernels.rotate_heads, kernels.swiglu
@@ -32,11 +32,11 @@ class NativeOperations(LayerOperations):
         return None if kernels is None else cls(kernels)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, delta: Tensor | None = None) -> Tensor:
+        assert x.is_contiguous() and (delta is None or delta.is_contiguous())
         out = torch.empty_like(x)
-        added = None if delta is None else delta.contiguous()
         self._rms_norm(
             x.data_ptr(),
-            None if added is None else added.data_ptr(),
+            None if delta is None else delta.data_ptr(),
             weight.data_ptr(),
             out.data_ptr(),
             *x.shape,
@@ -64,7 +64,8 @@ class NativeOperations(LayerOperations):
         )
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
+        assert gate_up.is_contiguous()
         rows, width = gate_up.shape
         out = gate_up.new_empty(rows, width // 2)
-        self._swiglu(gate_up.contiguous().data_ptr(), out.data_ptr(), rows, width // 2, torch.get_num_threads())
+        self._swiglu(gate_up.data_ptr(), out.data_ptr(), rows, width // 2, torch.get_num_threads())
         return out

@@ -57,10 +57,14 @@ def library(folder: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
 def prebuild(folder: Path) -> list[Path]:
     """Compile the folder's library for every level and dtype into the installation, to be found by `library`.
 
+    Nothing is made on other processors than x86-64, which have no levels.
+
     Raises OSError without a compiler, CalledProcessError where it fails.
     """
+    made: list[Path] = []
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return made
     PREBUILT.mkdir(exist_ok=True)
-    made = []
     for level in LEVELS:
         for dtype in DTYPES:
             made.append(PREBUILT / _name(folder, dtype, level))
