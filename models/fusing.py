@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.adapter.layers import AdaptedLinear
 from models.decoder import Attention, Decoder, Layer, RMSNorm
 from models.linear import Linear
+from models.native.linear import NativeLinear
 
 #: the weights [head_dim] of the query heads' norm and the key heads', and their eps
 Norms = tuple[Tensor, Tensor, float]
@@ -37,6 +38,19 @@ class LayerOperations(ABC):
 def fuse_layers(decoder: Decoder, operations: LayerOperations) -> None:
     """Replace the decoder's layers by fused ones for inference, in place, on the same weights."""
     decoder.layers = nn.ModuleList(FusedLayer(cast(Layer, layer), operations) for layer in decoder.layers)
+    decoder.norm = FusedNorm(cast(RMSNorm, decoder.norm), operations)
+
+
+class FusedNorm(nn.Module):
+    """`RMSNorm` by the operations that the layers have."""
+
+    def __init__(self, norm: RMSNorm, operations: LayerOperations) -> None:
+        super().__init__()
+        self.operations = operations
+        self.weight, self.eps = norm.weight, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.operations.rms_norm(x, self.weight, self.eps)
 
 
 class FusedLayer(nn.Module):
@@ -73,6 +87,8 @@ def _add_product(x: Tensor, y: Tensor, linear: nn.Module) -> Tensor:
     if isinstance(linear, AdaptedLinear):
         # the base adds as it would without the adapter, so that clean rows get the same bits
         return linear.adapt(_add_product(x, y, linear.base), y)
+    if isinstance(linear, NativeLinear):
+        return linear.add_to(x, y)
     if not isinstance(linear, Linear):
         return x.add_(linear(y))
     x.addmm_(y, linear.weight)

@@ -10,7 +10,7 @@ from models.adapter import gated, storage
 from models.decoder import Decoder
 from models.fusing import LayerOperations, fuse_layers
 from models.native.layer_operations import NativeOperations
-from models.packing import pack_for_cpu
+from models.packing import pack_for_cpu, pack_products
 
 
 class Kernels(Enum):
@@ -34,7 +34,9 @@ def prepare_for_inference(
     operations = _operations(decoder, kernels)
     if operations is not None:
         fuse_layers(decoder, operations)
-    if decoder.embed.weight.device.type == "cpu":
+    if isinstance(operations, NativeOperations):
+        pack_products(decoder, operations.linear)
+    elif decoder.embed.weight.device.type == "cpu":
         pack_for_cpu(decoder)
     if adapter:
         storage.apply(decoder, adapter)

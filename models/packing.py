@@ -19,6 +19,8 @@ from models.decoder import Decoder, Layer, RMSNorm
 from models.linear import Linear
 from models.quantization import Int4Linear, Int8Linear
 
+#: from a weight [in, out] and a bias to a layer that multiplies with them
+Layout = Callable[[Tensor, Tensor | None], nn.Module]
 #: a layer's products
 PRODUCTS = ("qkv", "output", "gate_up", "down")
 #: up to so many elements a weight is also kept in the form that is fastest for few rows
@@ -30,19 +32,29 @@ FEW_ROWS = 6
 def pack_for_cpu(decoder: Decoder) -> None:
     """Replace the products in the decoder's layers, which may be fused, and their norms by faster ones, in place.
 
-    Afterwards it cannot be saved or trained. Does nothing where oneDNN or the dtype does not allow it. Each weight is
-    freed once it is packed, so memory does not double; only small weights (see SMALL) and a tied embedding exist twice.
+    Afterwards it cannot be saved or trained. Does nothing where oneDNN or the dtype does not allow it.
     """
     if not _can_pack(decoder):
         return
+    pack_products(decoder, _layout)
+    with torch.no_grad():
+        for layer in decoder.layers:
+            if isinstance(layer, Layer):
+                _pack_norms(layer)
+        if isinstance(decoder.norm, RMSNorm):
+            decoder.norm = _packed_norm(decoder.norm)
+
+
+def pack_products(decoder: Decoder, layout: Layout) -> None:
+    """Replace the products in the decoder's layers, and its head, by what `layout` makes of their weights, in place.
+
+    Each weight is freed once it is packed, so memory does not double; only a tied embedding exists twice.
+    """
     with torch.no_grad():
         for layer in decoder.layers:
             for name in PRODUCTS:
-                setattr(layer, name, _packed(getattr(layer, name)))
-            if isinstance(layer, Layer):
-                _pack_norms(layer)
-        decoder.norm = _packed_norm(decoder.norm)
-        decoder.head = _layout(decoder.embed.weight.t()) if decoder.head is None else _packed(decoder.head)
+                setattr(layer, name, _packed(getattr(layer, name), layout))
+        decoder.head = layout(decoder.embed.weight.t(), None) if decoder.head is None else _packed(decoder.head, layout)
 
 
 class HalfLinear(nn.Module):
@@ -168,14 +180,14 @@ def _pack_norms(layer: Layer) -> None:
             layer.qk_norm = PackedNorm(torch.cat(heads), layer.q_norm.eps)
 
 
-def _packed(linear: nn.Module) -> nn.Module:
+def _packed(linear: nn.Module, layout: Layout) -> nn.Module:
     if isinstance(linear, (Int8Linear, Int4Linear)):
         return linear
     assert isinstance(linear, Linear)
-    return _layout(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
+    return layout(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
 
 
-def _layout(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+def _layout(weight: Tensor, bias: Tensor | None) -> nn.Module:
     return HalfLinear(weight, bias) if HalfLinear.fits(weight) else PackedLinear(weight, bias)
 
 

@@ -1,4 +1,4 @@
-"""A layer's small operations by C kernels, on a CPU: the same sums as their twins in models.decoder and models.rope."""
+"""A layer's products and small operations by C kernels, on a CPU: the same sums as their twins in models.decoder and models.rope."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.fusing import LayerOperations, Norms
 from models.native.library import library
+from models.native.linear import NativeLinear, Products
 
 _POINTER, _SIZE, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 
@@ -17,7 +18,8 @@ _POINTER, _SIZE, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 class NativeOperations(LayerOperations):
     """float32 or float64; every tensor but `heads` lies in memory without gaps, as products leave theirs."""
 
-    def __init__(self, kernels: ctypes.CDLL) -> None:
+    def __init__(self, kernels: ctypes.CDLL, dtype: torch.dtype) -> None:
+        self._products = Products(kernels, dtype)
         self._rms_norm, self._rotate, self._swiglu = kernels.rms_norm, kernels.rotate_heads, kernels.swiglu
         self._rms_norm.argtypes = (*[_POINTER] * 4, _SIZE, _SIZE, _REAL, _SIZE)
         self._rotate.argtypes = (_POINTER, _SIZE, *[_POINTER] * 4, *[_SIZE] * 4, _REAL, _SIZE)
@@ -29,7 +31,11 @@ class NativeOperations(LayerOperations):
     def make(cls, dtype: torch.dtype) -> NativeOperations | None:
         """None where this machine has no kernels for `dtype`."""
         kernels = library(Path(__file__).parent, dtype)
-        return None if kernels is None else cls(kernels)
+        return None if kernels is None else cls(kernels, dtype)
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> NativeLinear:
+        """weight [in, out], bias [out]."""
+        return NativeLinear(self._products, weight, bias)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, delta: Tensor | None = None) -> Tensor:
         assert x.is_contiguous() and (delta is None or delta.is_contiguous())

@@ -5,6 +5,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__AVX512F__) || defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -32,6 +35,27 @@ typedef integer ints __attribute__((vector_size(VECTOR_BYTES)));
 
 INLINE vec load(const REAL *from) { return *(const vec *)from; }
 INLINE void store(REAL *to, vec x) { *(vec *)to = x; }
+
+#ifdef SINGLE
+typedef uint16_t shorts __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+
+/* bfloat16 is float's upper half */
+INLINE vec load_bfloat16(const uint16_t *from) {
+    return (vec)(__builtin_convertvector(*(const shorts *)from, ints) << 16);
+}
+
+INLINE vec load_float16(const uint16_t *from) {
+#if VECTOR_BYTES == 64
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+#elif defined(__F16C__)
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+#else
+    vec x;
+    UNROLL for (int64_t l = 0; l < LANES; l++) x[l] = (REAL)((const _Float16 *)from)[l];
+    return x;
+#endif
+}
+#endif
 
 INLINE vec vmax(vec a, vec b) {
     const ints larger = a > b;

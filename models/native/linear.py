@@ -1,0 +1,76 @@
+"""Products by a C kernel, on a CPU: a row has the same bits with whatever rows it is computed."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor, nn
+
+#: how a weight's numbers may be kept, as product.c knows them; the first that holds every one of them exactly is taken
+_HALVES = {torch.float16: 1, torch.bfloat16: 2}
+_REAL = 0
+
+
+class Products:
+    """The kernel in one library, for float32 or float64."""
+
+    def __init__(self, kernels: ctypes.CDLL, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.add = kernels.add_product
+        self.add.argtypes = (*[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5)
+        self.add.restype = None
+        kernels.product_panel.restype = ctypes.c_int64
+        self._panel = kernels.product_panel()
+
+    def kept_as(self, weight: Tensor) -> torch.dtype:
+        """What holds every number of the weight exactly, in half the bytes where it can be: they are what is waited for."""
+        if self.dtype == torch.float32:
+            for half in _HALVES:
+                if torch.equal(weight.to(half).to(weight.dtype), weight):
+                    return half
+        return self.dtype
+
+    def panels(self, weight: Tensor) -> Tensor:
+        """weight [in, out] as [panels, in, panel] of `kept_as`, the last panel filled up with zeros."""
+        inputs, outputs = weight.shape
+        count = -(-outputs // self._panel)
+        panels = torch.zeros(count, inputs, self._panel, dtype=self.kept_as(weight))
+        for number, columns in enumerate(weight.split(self._panel, 1)):
+            panels[number, :, : columns.shape[1]] = columns
+        return panels
+
+
+class NativeLinear(nn.Module):
+    """`Linear` in float32 or float64, on a weight that is read in panels; x and residual have no gaps."""
+
+    def __init__(self, products: Products, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self._add = products.add
+        self.inputs, self.outputs = weight.shape
+        self.panels = products.panels(weight)
+        self.bias = bias
+        self._kept = _HALVES.get(self.panels.dtype, _REAL)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x [tokens, in] to [tokens, out]."""
+        shape = x.shape[0], self.outputs
+        out = x.new_zeros(shape) if residual is None else residual.clone()
+        return self.add_to(out, x)
+
+    def add_to(self, out: Tensor, x: Tensor) -> Tensor:
+        """out [tokens, out] + x @ weight + bias, in the memory of `out`."""
+        assert x.is_contiguous() and out.is_contiguous() and x.shape[1] == self.inputs and x.dtype == out.dtype
+        if self.bias is not None:
+            out.add_(self.bias)
+        self._add(
+            x.data_ptr(),
+            self.panels.data_ptr(),
+            out.data_ptr(),
+            x.shape[0],
+            self.inputs,
+            self.outputs,
+            self._kept,
+            torch.get_num_threads(),
+        )
+        return out

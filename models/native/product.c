@@ -1,0 +1,145 @@
+/* Products with a weight that lies in panels of PANEL outputs, [panels, inputs, PANEL], the last one filled up with
+   zeros, as REAL or as float16. Every number is summed over the inputs in their order, whatever rows come with it: a
+   row has the same bits in every batch. */
+
+#include "vector.h"
+
+/* vectors in a panel's row, and its numbers */
+#define WIDE 2
+#define PANEL (WIDE * LANES)
+/* rows of a tile, whose sums the registers hold beside a panel's row; up to so many take two panels at once */
+#if VECTOR_BYTES == 64
+#define ROWS 12
+#define LOW 3
+#else
+#define ROWS 6
+#define LOW 2
+#endif
+/* inputs of a block: its part of a panel stays in the nearest cache while all rows pass */
+#define INPUTS ((int64_t)(24576 / (PANEL * sizeof(REAL))))
+/* inputs ahead of the current one that are fetched from farther caches */
+#define AHEAD 32
+/* tiles of rows from which on a block is converted to REAL once for all of them */
+#define MANY_TILES 8
+/* products from which on waking the other threads pays */
+#define MANY_PRODUCTS 60000
+
+/* how a weight's numbers are kept; mirrored in linear.py */
+enum { AS_REAL, AS_FLOAT16, AS_BFLOAT16 };
+
+typedef struct {
+    const REAL *x;
+    const char *weight;
+    REAL *y;
+    int64_t rows, inputs, outputs;
+    int kept;
+} Product;
+
+INLINE int64_t number_bytes(const int kept) { return kept == AS_REAL ? sizeof(REAL) : 2; }
+
+INLINE vec numbers_at(const char *from, const int kept) {
+#ifdef SINGLE
+    if (kept == AS_FLOAT16) return load_float16((const uint16_t *)from);
+    if (kept == AS_BFLOAT16) return load_bfloat16((const uint16_t *)from);
+#endif
+    return load((const REAL *)from);
+}
+
+/* sums [rows, panels * PANEL] += x [rows, inputs] @ panels, which are `panel_size` numbers apart */
+INLINE void add_products(const REAL *x, int64_t x_stride, const char *weight, int64_t panel_size, int64_t inputs,
+                         REAL *sums, int64_t stride, const int rows, const int panels, const int kept) {
+    const int64_t bytes = number_bytes(kept);
+    vec part[ROWS][4 * WIDE];
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int i = 0; i < panels * WIDE; i++) part[r][i] = load(sums + r * stride + i * LANES);
+    for (int64_t k = 0; k < inputs; k++) {
+        vec numbers[4 * WIDE];
+        UNROLL for (int p = 0; p < panels; p++) {
+            const char *here = weight + (p * panel_size + k * PANEL) * bytes;
+            __builtin_prefetch(here + AHEAD * PANEL * bytes);
+            UNROLL for (int i = 0; i < WIDE; i++) numbers[p * WIDE + i] = numbers_at(here + i * LANES * bytes, kept);
+        }
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int i = 0; i < panels * WIDE; i++) part[r][i] += numbers[i] * x[r * x_stride + k];
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int i = 0; i < panels * WIDE; i++) store(sums + r * stride + i * LANES, part[r][i]);
+}
+
+#define TILE(rows, panels) \
+    case rows * 8 + panels: return add_products(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, kept);
+
+/* few rows take several panels at once, so that enough sums are under way */
+INLINE void add_tile_kept(const REAL *x, int64_t x_stride, const char *weight, int64_t panel_size, int64_t inputs,
+                          REAL *sums, int64_t stride, int64_t rows, int64_t panels, const int kept) {
+    switch (rows * 8 + panels) {
+        TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(2, 1) TILE(2, 2) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
+#if ROWS == 12
+        TILE(3, 2) TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1) TILE(11, 1) TILE(12, 1)
+#endif
+    }
+}
+
+static void add_tile(const REAL *x, int64_t x_stride, const char *weight, int64_t panel_size, int64_t inputs,
+                     REAL *sums, int64_t stride, int64_t rows, int64_t panels, int kept) {
+#ifdef SINGLE
+    if (kept == AS_FLOAT16)
+        return add_tile_kept(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, AS_FLOAT16);
+    if (kept == AS_BFLOAT16)
+        return add_tile_kept(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, AS_BFLOAT16);
+#endif
+    add_tile_kept(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, AS_REAL);
+}
+
+/* as add_tile for the last panel, of which only `width` numbers have a place in the sums */
+static void add_narrow_tile(const REAL *x, int64_t x_stride, const char *weight, int64_t inputs, REAL *sums,
+                            int64_t stride, int64_t rows, int64_t width, int kept) {
+    REAL whole[ROWS * PANEL] = {0};
+    for (int64_t r = 0; r < rows; r++) memcpy(whole + r * PANEL, sums + r * stride, width * sizeof(REAL));
+    add_tile(x, x_stride, weight, 0, inputs, whole, PANEL, rows, 1, kept);
+    for (int64_t r = 0; r < rows; r++) memcpy(sums + r * stride, whole + r * PANEL, width * sizeof(REAL));
+}
+
+/* y += x @ the panels from `panel` on for the inputs from `from` on, tile by tile of the rows */
+static void add_block(const Product *p, int64_t panel, int64_t panels, int64_t from, int64_t inputs) {
+    const int64_t tiles = (p->rows + ROWS - 1) / ROWS, panel_size = p->inputs * PANEL, first = panel * PANEL;
+    const int64_t whole = p->outputs - first < panels * PANEL ? panels - 1 : panels;
+    const char *weight = p->weight + (panel * panel_size + from * PANEL) * number_bytes(p->kept);
+    int kept = p->kept;
+#ifdef SINGLE
+    REAL converted[INPUTS * PANEL];
+    if (kept != AS_REAL && tiles >= MANY_TILES) {
+        for (int64_t i = 0; i < inputs * PANEL; i += LANES) {
+            const char *here = weight + 2 * i;
+            __builtin_prefetch(here + 2 * AHEAD * PANEL);
+            store(converted + i, kept == AS_FLOAT16 ? numbers_at(here, AS_FLOAT16) : numbers_at(here, AS_BFLOAT16));
+        }
+        weight = (const char *)converted, kept = AS_REAL;
+    }
+#endif
+    for (int64_t t = 0, row = 0, rows; t < tiles; t++, row += rows) {
+        /* tiles of about the same height, since low ones are slow */
+        rows = (p->rows - row + tiles - t - 1) / (tiles - t);
+        const REAL *x = p->x + row * p->inputs + from;
+        REAL *sums = p->y + row * p->outputs + first;
+        if (whole) add_tile(x, p->inputs, weight, panel_size, inputs, sums, p->outputs, rows, whole, kept);
+        if (whole < panels)
+            add_narrow_tile(x, p->inputs, weight + whole * panel_size * number_bytes(kept), inputs, sums + whole * PANEL,
+                            p->outputs, rows, p->outputs - first - whole * PANEL, kept);
+    }
+}
+
+/* y [rows, outputs] += x [rows, inputs] @ weight; x and y have no gaps */
+void add_product(const REAL *x, const void *weight, REAL *y, int64_t rows, int64_t inputs, int64_t outputs,
+                 int64_t kept, int64_t threads) {
+    const Product product = {x, weight, y, rows, inputs, outputs, kept};
+    const int64_t all = (outputs + PANEL - 1) / PANEL, together = rows == 1 ? 4 : rows <= LOW ? 2 : 1;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * inputs * outputs >= MANY_PRODUCTS)
+    for (int64_t panel = 0; panel < all; panel += together)
+        for (int64_t from = 0; from < inputs; from += INPUTS)
+            add_block(&product, panel, all - panel < together ? all - panel : together, from,
+                      inputs - from < INPUTS ? inputs - from : INPUTS);
+}
+
+/* numbers of a panel's row */
+int64_t product_panel(void) { return PANEL; }
