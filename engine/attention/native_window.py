@@ -24,7 +24,9 @@ SOURCES = Path(__file__).parent / "native"
 MANY_PRODUCTS = 300_000
 
 _ARRAYS = ("starts", "rows", "prefixes", "tables", "pages", "write_slots", "below", "from", "to")
-_SIZES = ("windows", "heads", "kv_heads", "head_dim", "page_size", "most_rows", "threads")
+_SIZES = ("windows", "heads", "kv_heads", "head_dim", "page_size", "most_rows", "threads", "kept")
+#: how K and V are kept, as window.c knows it, where that is not what they are computed in
+_KEPT = {torch.float16: 1}
 
 
 class _Plan(ctypes.Structure):
@@ -145,6 +147,7 @@ class _PreparedAttention:
             page_size=self._page_size,
             most_rows=arrays.most_rows,
             threads=torch.get_num_threads() if products >= MANY_PRODUCTS else 1,
+            kept=_KEPT.get(self._slots.dtype, 0),
             scale=head_dim**-0.5,
             **{name: array.ctypes.data for name, array in arrays.named.items()},
         )

@@ -1,4 +1,4 @@
-"""A layer's products and small operations by C kernels, on a CPU: the same sums as their twins in models.decoder and models.rope."""
+"""What a layer is made of by C kernels, on a CPU: the same sums as their twins in models.decoder and models.rope."""
 
 from __future__ import annotations
 

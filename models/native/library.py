@@ -29,8 +29,8 @@ LEVELS = {
 }
 #: libraries that came with the installation, as into an image without a compiler
 PREBUILT = Path(__file__).parent / "prebuilt"
-#: sums may be reordered; NaN and infinity stay what they are
-_MATH = ("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros")
+#: sums stay in the order they are written in, for rows are to have the same bits in every batch
+_MATH = ("-fno-math-errno", "-fno-trapping-math", "-fno-associative-math", "-ffp-contract=fast")
 _OPTIONS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-Wno-psabi", *_MATH)
 #: with OpenMP a kernel shares torch's threads; without it has one
 _ATTEMPTS = (("-fopenmp",), ())

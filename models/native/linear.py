@@ -24,7 +24,7 @@ class Products:
         self._panel = kernels.product_panel()
 
     def kept_as(self, weight: Tensor) -> torch.dtype:
-        """What holds every number of the weight exactly, in half the bytes where it can be: they are what is waited for."""
+        """What holds every number of the weight exactly, in half the bytes where that can be."""
         if self.dtype == torch.float32:
             for half in _HALVES:
                 if torch.equal(weight.to(half).to(weight.dtype), weight):

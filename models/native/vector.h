@@ -55,6 +55,31 @@ INLINE vec load_float16(const uint16_t *from) {
     return x;
 #endif
 }
+
+INLINE float one_float16(const uint16_t *from) {
+#ifdef __F16C__
+    return _cvtsh_ss(*from);
+#else
+    return (float)*(const _Float16 *)from;
+#endif
+}
+
+INLINE void from_float16(REAL *to, const uint16_t *from, int64_t size) {
+    int64_t i = 0;
+    for (; i + LANES <= size; i += LANES) store(to + i, load_float16(from + i));
+    for (; i < size; i++) to[i] = one_float16(from + i);
+}
+
+/* rounded to the nearest, to the even one where two are */
+INLINE void store_float16(uint16_t *to, const REAL *from, int64_t size) {
+    for (int64_t i = 0; i < size; i++) {
+#ifdef __F16C__
+        to[i] = _cvtss_sh(from[i], _MM_FROUND_TO_NEAREST_INT);
+#else
+        *(_Float16 *)(to + i) = (_Float16)from[i];
+#endif
+    }
+}
 #endif
 
 INLINE vec vmax(vec a, vec b) {
@@ -94,6 +119,20 @@ INLINE void transpose(vec *rows) {
             rows[l + by] = __builtin_shuffle(a, b, high);
         }
     }
+}
+
+/* Lane l has the sum of rows[l]: in every round two rows become one, each number added to its neighbour `by` lanes away. */
+INLINE vec sums_of(vec *rows) {
+    UNROLL for (int64_t by = 1; by < LANES; by *= 2) {
+        ints own, neighbours;
+        UNROLL for (int64_t l = 0; l < LANES; l++) {
+            own[l] = l & by ? LANES + l : l;
+            neighbours[l] = l & by ? LANES + l - by : l + by;
+        }
+        UNROLL for (int64_t l = 0; l < LANES; l += 2 * by)
+            rows[l] = __builtin_shuffle(rows[l], rows[l + by], own) + __builtin_shuffle(rows[l], rows[l + by], neighbours);
+    }
+    return rows[0];
 }
 
 #ifdef SINGLE

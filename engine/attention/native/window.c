@@ -1,25 +1,31 @@
 /* Window attention for a CPU: every page is read where it lies, for as many windows of as many shapes as a step has.
-   Keys are taken in blocks and their softmax is kept running, as in FlashAttention (arXiv 2205.14135). */
+   Keys are taken in blocks and their softmax is kept running, as in FlashAttention (arXiv 2205.14135). A block is a range
+   of places in the sequence, whether these are in the cache or in the window, and every sum has one order: a row that
+   sees the same tokens gets the same bits in every window and in every batch. */
 
 #include "vector.h"
 
-/* keys in a block, and queries that share what is loaded of them */
+/* keys in a block, a multiple of LANES, and queries that share what is loaded of its values */
 #define KEYS 64
 #define QUERIES 4
-/* vectors of a query that are in registers at once */
+/* vectors of a value that are in registers at once */
 #if VECTOR_BYTES == 64
 #define WIDE 4
 #else
 #define WIDE 2
 #endif
+
 /* up to so many queries do without transposing the keys */
-#define FEW_QUERIES 3
+#define FEW_QUERIES 6
+
+/* how K and V are kept; mirrored in native_window.py */
+enum { AS_REAL, AS_FLOAT16 };
 
 /* Mirrored in native_window.py. starts, rows, prefixes: [windows]. pages: every window's page numbers, tables [windows]
    says from where. write_slots, below, from, to: [rows of the batch]; row t of a window sees those below `below` and
    those from `from` to `to` - 1 of its window. */
 typedef struct {
-    int64_t windows, heads, kv_heads, head_dim, page_size, most_rows, threads;
+    int64_t windows, heads, kv_heads, head_dim, page_size, most_rows, threads, kept;
     double scale;
     const int64_t *starts, *rows, *prefixes, *tables, *pages, *write_slots, *below, *from, *to;
 } Plan;
@@ -27,7 +33,7 @@ typedef struct {
 /* q [rows, heads, head_dim], k and v [rows, kv_heads, head_dim] with their rows' strides; out as q, without gaps;
    slots [slots, 2, kv_heads, head_dim] */
 typedef struct {
-    REAL *slots;
+    char *slots;
     const REAL *q, *k, *v;
     REAL *out;
     int64_t q_stride, k_stride, v_stride;
@@ -39,12 +45,19 @@ typedef struct {
     REAL *queries, *sums, *largest, *total;
 } Head;
 
-/* What one thread works in: `heads` [kv_heads] of its window, and of one block the keys, these transposed, and scores. */
+/* What one thread works in: `heads` [kv_heads] of its window; of one block and one head the keys, each with its value
+   `value` numbers behind, where these are not kept as REAL a copy that is, and the keys transposed; and scores. */
 typedef struct {
     Head *heads;
-    REAL *transposed, *scores;
+    REAL *converted, *transposed, *scores;
     const REAL *keys[KEYS];
+    int64_t value;
 } Room;
+
+INLINE int64_t number_bytes(const Plan *plan) { return plan->kept == AS_REAL ? sizeof(REAL) : 2; }
+
+/* numbers per slot, of which the keys' half comes first */
+INLINE int64_t slot_size(const Plan *plan) { return 2 * plan->kv_heads * plan->head_dim; }
 
 INLINE int sees(const Plan *plan, int64_t row, int64_t key) {
     return key < plan->below[row] || (key >= plan->from[row] && key < plan->to[row]);
@@ -54,9 +67,35 @@ INLINE int sees_any(const Plan *plan, int64_t row, int64_t first, int64_t n) {
     return first < plan->below[row] || (first < plan->to[row] && first + n > plan->from[row]);
 }
 
-/* the block's keys as transposed [dim, KEYS]; what lies behind the n-th is not used */
+static void keep(char *to, const REAL *from, int64_t size, int64_t kept) {
+    if (kept == AS_REAL) memcpy(to, from, size * sizeof(REAL));
+#ifdef SINGLE
+    else store_float16((uint16_t *)to, from, size);
+#endif
+}
+
+/* a query's scores of the room's n keys; `score_tile` adds the same products in the same order */
+static void score(const REAL *query, const Room *room, int64_t n, REAL *scores, int64_t dim) {
+    for (int64_t t = 0; t < n; t += LANES) {
+        vec sums[LANES];
+        UNROLL for (int64_t l = 0; l < LANES; l++) sums[l] = (vec){0};
+        int64_t d = 0;
+        for (; d + LANES <= dim; d += LANES) {
+            const vec part = load(query + d);
+            UNROLL for (int64_t l = 0; l < LANES; l++) sums[l] += load(room->keys[t + l] + d) * part;
+        }
+        vec whole = sums_of(sums);
+        for (; d < dim; d++) {
+            vec rest;
+            UNROLL for (int64_t l = 0; l < LANES; l++) rest[l] = room->keys[t + l][d];
+            whole += rest * query[d];
+        }
+        store(scores + t, whole);
+    }
+}
+
+/* the room's n keys as transposed [dim, KEYS] */
 static void transpose_keys(Room *room, int64_t n, int64_t dim) {
-    for (int64_t t = n; t < KEYS; t++) room->keys[t] = room->keys[0];
     for (int64_t t = 0; t < n; t += LANES) {
         int64_t d = 0;
         for (; d + LANES <= dim; d += LANES) {
@@ -70,43 +109,37 @@ static void transpose_keys(Room *room, int64_t n, int64_t dim) {
     }
 }
 
-/* scores [count, KEYS] of queries [count, dim] */
-INLINE void score(const REAL *queries, const REAL *transposed, int64_t n, REAL *scores, int64_t dim, const int count) {
-    for (int64_t t = 0; t < n; t += WIDE * LANES) {
-        vec sums[QUERIES][WIDE];
-        UNROLL for (int j = 0; j < count; j++)
-            UNROLL for (int i = 0; i < WIDE; i++) sums[j][i] = (vec){0};
-        for (int64_t d = 0; d < dim; d++) {
-            vec keys[WIDE];
-            UNROLL for (int i = 0; i < WIDE; i++) keys[i] = load(transposed + d * KEYS + t + i * LANES);
-            UNROLL for (int j = 0; j < count; j++)
-                UNROLL for (int i = 0; i < WIDE; i++) sums[j][i] += keys[i] * queries[j * dim + d];
+/* Scores [count, KEYS] of queries [count, dim] and transposed keys. Dimensions LANES apart are summed first, as a vector's
+   lanes are in `score`, and these sums like its lanes: as soon as two of one size stand side by side they are added. */
+INLINE void score_tile(const REAL *queries, const REAL *transposed, int64_t n, REAL *scores, int64_t dim,
+                       const int count) {
+    const int64_t whole = dim / LANES * LANES;
+    for (int64_t t = 0; t < n; t += LANES) {
+        vec waiting[QUERIES][8];
+        UNROLL for (int64_t l = 0; l < LANES; l++) {
+            vec sums[QUERIES];
+            UNROLL for (int j = 0; j < count; j++) sums[j] = (vec){0};
+            for (int64_t d = l; d < whole; d += LANES) {
+                const vec keys = load(transposed + d * KEYS + t);
+                UNROLL for (int j = 0; j < count; j++) sums[j] += keys * queries[j * dim + d];
+            }
+            int size = 0;
+            UNROLL for (int64_t by = 1; by & l; by *= 2, size++)
+                UNROLL for (int j = 0; j < count; j++) sums[j] = waiting[j][size] + sums[j];
+            UNROLL for (int j = 0; j < count; j++) waiting[j][size] = sums[j];
         }
-        UNROLL for (int j = 0; j < count; j++)
-            UNROLL for (int i = 0; i < WIDE; i++) store(scores + j * KEYS + t + i * LANES, sums[j][i]);
-    }
-}
-
-/* the same, key by key */
-INLINE void score_few(const REAL *queries, const REAL *const *keys, int64_t n, REAL *scores, int64_t dim,
-                      const int count) {
-    for (int64_t t = 0; t < n; t++) {
-        const REAL *key = keys[t];
-        vec sums[FEW_QUERIES];
-        UNROLL for (int j = 0; j < count; j++) sums[j] = (vec){0};
-        int64_t d = 0;
-        for (; d + LANES <= dim; d += LANES)
-            UNROLL for (int j = 0; j < count; j++) sums[j] += load(key + d) * load(queries + j * dim + d);
-        for (int j = 0; j < count; j++) {
-            REAL score = sum(sums[j]);
-            for (int64_t rest = d; rest < dim; rest++) score += key[rest] * queries[j * dim + rest];
-            scores[j * KEYS + t] = score;
+        int last = 0;
+        UNROLL for (int64_t by = 1; by < LANES; by *= 2) last++;
+        UNROLL for (int j = 0; j < count; j++) {
+            vec sum = waiting[j][last];
+            for (int64_t d = whole; d < dim; d++) sum += load(transposed + d * KEYS + t) * queries[j * dim + d];
+            store(scores + j * KEYS + t, sum);
         }
     }
 }
 
 /* n scores become weights exp(score - largest) in place; what was summed before is rescaled where `largest` grows */
-INLINE void soften(REAL *scores, int64_t n, REAL *largest_yet, REAL *total, REAL *sums, int64_t dim) {
+static void soften(REAL *scores, int64_t n, REAL *largest_yet, REAL *total, REAL *sums, int64_t dim) {
     for (int64_t t = n; t % LANES; t++) scores[t] = -INFINITY;
     vec most = load(scores);
     for (int64_t t = LANES; t < n; t += LANES) most = vmax(most, load(scores + t));
@@ -148,73 +181,95 @@ INLINE void mix(const REAL *weights, const REAL *const *keys, int64_t value, int
     int64_t d = 0;
     for (; d + WIDE * LANES <= dim; d += WIDE * LANES) mix_part(weights, keys, value, n, sums, dim, d, count, WIDE);
     for (; d + LANES <= dim; d += LANES) mix_part(weights, keys, value, n, sums, dim, d, count, 1);
-    for (; d < dim; d++)
+    for (int64_t t = 0; t < n && d < dim; t++)
         for (int j = 0; j < count; j++)
-            for (int64_t t = 0; t < n; t++) sums[j * dim + d] += weights[j * KEYS + t] * keys[t][value + d];
+            for (int64_t rest = d; rest < dim; rest++)
+                sums[j * dim + rest] += weights[j * KEYS + t] * keys[t][value + rest];
 }
 
-/* Queries j .. j + count - 1 against the room's n keys. `row` is the window's first row where the keys are of the window,
-   from its row `first` on, and -1 where they are of the prefix, which everybody sees. */
-INLINE void attend_tile(const Plan *plan, Room *room, const Head *head, int64_t n, int64_t j, int few, int64_t row,
-                        int64_t first, const int count) {
+/* Queries j .. j + count - 1 of the window that starts at row `start`, against the room's n keys, whose places begin
+   `first` after that of the window's first row: those before it everybody sees. */
+INLINE void attend_tile(const Plan *plan, Room *room, const Head *head, int64_t n, int64_t j, int64_t start,
+                        int64_t first, int few, const int count) {
     const int64_t dim = plan->head_dim, ratio = plan->heads / plan->kv_heads;
-    REAL *queries = head->queries + j * dim, *sums = head->sums + j * dim, *scores = room->scores;
-    if (count <= FEW_QUERIES && few) score_few(queries, room->keys, n, scores, dim, count);
-    else score(queries, room->transposed, n, scores, dim, count);
+    const REAL *queries = head->queries + j * dim;
+    REAL *sums = head->sums + j * dim;
+    if (!few) score_tile(queries, room->transposed, n, room->scores, dim, count);
     for (int i = 0; i < count; i++) {
-        if (row >= 0)
-            for (int64_t t = 0; t < n; t++)
-                if (!sees(plan, row + (j + i) / ratio, first + t)) scores[i * KEYS + t] = -INFINITY;
-        soften(scores + i * KEYS, n, head->largest + j + i, head->total + j + i, sums + i * dim, dim);
+        REAL *scores = room->scores + i * KEYS;
+        if (few) score(queries + i * dim, room, n, scores, dim);
+        for (int64_t t = first < 0 ? -first : 0; t < n; t++)
+            if (!sees(plan, start + (j + i) / ratio, first + t)) scores[t] = -INFINITY;
+        soften(scores, n, head->largest + j + i, head->total + j + i, sums + i * dim, dim);
     }
-    mix(scores, room->keys, plan->kv_heads * dim, n, sums, dim, count);
+    mix(room->scores, room->keys, room->value, n, sums, dim, count);
 }
 
-static void attend_block(const Plan *plan, Room *room, const Head *head, int64_t n, int64_t queries, int64_t row,
+static void attend_block(const Plan *plan, Room *room, const Head *head, int64_t n, int64_t queries, int64_t start,
                          int64_t first) {
     const int64_t ratio = plan->heads / plan->kv_heads;
     const int few = queries <= FEW_QUERIES;
     if (!few) transpose_keys(room, n, plan->head_dim);
     for (int64_t j = 0; j < queries; j += QUERIES) {
         const int64_t last = j + QUERIES < queries ? j + QUERIES : queries;
-        int seen = row < 0;
-        for (int64_t i = j; i < last && !seen; i++) seen = sees_any(plan, row + i / ratio, first, n);
+        int seen = first < 0;
+        for (int64_t i = j; i < last && !seen; i++) seen = sees_any(plan, start + i / ratio, first, n);
         if (!seen) continue;
         switch (last - j) {
-        case 1: attend_tile(plan, room, head, n, j, few, row, first, 1); break;
-        case 2: attend_tile(plan, room, head, n, j, few, row, first, 2); break;
-        case 3: attend_tile(plan, room, head, n, j, few, row, first, 3); break;
-        default: attend_tile(plan, room, head, n, j, few, row, first, QUERIES);
+        case 1: attend_tile(plan, room, head, n, j, start, first, few, 1); break;
+        case 2: attend_tile(plan, room, head, n, j, start, first, few, 2); break;
+        case 3: attend_tile(plan, room, head, n, j, start, first, few, 3); break;
+        default: attend_tile(plan, room, head, n, j, start, first, few, QUERIES);
         }
     }
 }
 
-/* numbers per slot, of which the keys' half comes first */
-INLINE int64_t slot_size(const Plan *plan) { return 2 * plan->kv_heads * plan->head_dim; }
-
-/* where the prefix's token at `place` is */
-INLINE int64_t slot_of(const Plan *plan, const int64_t *pages, int64_t place) {
-    return pages[place / plan->page_size] * plan->page_size + place % plan->page_size;
+/* where K and V of the token at `place` of a window's sequence are: in its pages, or where its row writes them */
+INLINE const char *slot_at(const Plan *plan, const Step *step, int64_t window, int64_t place) {
+    const int64_t *pages = plan->pages + plan->tables[window], prefix = plan->prefixes[window];
+    const int64_t slot = place < prefix ? pages[place / plan->page_size] * plan->page_size + place % plan->page_size
+                                        : plan->write_slots[plan->starts[window] + place - prefix];
+    return step->slots + slot * slot_size(plan) * number_bytes(plan);
 }
 
 /* Load what the block from `first` on takes, one number a cache line. A step reads more than caches hold, and as heads
    lie side by side in a slot, no head's keys are a stream that the processor would fetch in advance. Real loads, since
    prefetches are dropped where an address has yet to be translated. */
-static void touch_block(const Plan *plan, const REAL *slots, const int64_t *pages, int64_t first, int64_t prefix) {
-    const int64_t size = slot_size(plan), line = 64 / sizeof(REAL);
+static void touch_block(const Plan *plan, const Step *step, int64_t window, int64_t first) {
+    const int64_t bytes = slot_size(plan) * number_bytes(plan), prefix = plan->prefixes[window];
     for (int64_t place = first; place < first + KEYS && place < prefix; place++) {
-        const REAL *slot = slots + slot_of(plan, pages, place) * size;
-        for (int64_t i = 0; i < size; i += line) (void)*(volatile const REAL *)(slot + i);
+        const char *slot = slot_at(plan, step, window, place);
+        for (int64_t i = 0; i < bytes; i += 64) (void)*(volatile const char *)(slot + i);
     }
+}
+
+/* the keys of one head at n places from `first` on enter the room, with copies of the first up to a whole vector */
+static void take_keys(const Plan *plan, const Step *step, Room *room, int64_t window, int64_t head, int64_t first,
+                      int64_t n) {
+    const int64_t dim = plan->head_dim, behind = plan->kv_heads * dim;
+    room->value = plan->kept == AS_REAL ? behind : dim;
+    for (int64_t t = 0; t < n; t++) {
+        const char *slot = slot_at(plan, step, window, first + t);
+        room->keys[t] = (const REAL *)slot + head * dim;
+#ifdef SINGLE
+        if (plan->kept == AS_REAL) continue;
+        REAL *here = room->converted + t * 2 * dim;
+        from_float16(here, (const uint16_t *)slot + head * dim, dim);
+        from_float16(here + dim, (const uint16_t *)slot + behind + head * dim, dim);
+        room->keys[t] = here;
+#endif
+    }
+    for (int64_t t = n; t % LANES; t++) room->keys[t] = room->keys[0];
 }
 
 /* A window's K and V of one head go to their slots, its queries to the room, scaled. */
 static void enter(const Plan *plan, const Step *step, const Head *room, int64_t start, int64_t rows, int64_t head) {
     const int64_t dim = plan->head_dim, ratio = plan->heads / plan->kv_heads, queries = rows * ratio;
+    const int64_t bytes = number_bytes(plan), behind = plan->kv_heads * dim;
     for (int64_t row = start; row < start + rows; row++) {
-        REAL *slot = step->slots + plan->write_slots[row] * slot_size(plan) + head * dim;
-        memcpy(slot, step->k + row * step->k_stride + head * dim, dim * sizeof(REAL));
-        memcpy(slot + plan->kv_heads * dim, step->v + row * step->v_stride + head * dim, dim * sizeof(REAL));
+        char *slot = step->slots + (plan->write_slots[row] * slot_size(plan) + head * dim) * bytes;
+        keep(slot, step->k + row * step->k_stride + head * dim, dim, plan->kept);
+        keep(slot + behind * bytes, step->v + row * step->v_stride + head * dim, dim, plan->kept);
     }
     for (int64_t j = 0; j < queries; j++) {
         const REAL *query = step->q + (start + j / ratio) * step->q_stride + (head * ratio + j % ratio) * dim;
@@ -235,25 +290,15 @@ static void leave(const Plan *plan, const Step *step, const Head *room, int64_t 
 
 /* One window under the KV heads from `head` to `last` - 1: they share what is loaded. */
 static void attend(const Plan *plan, const Step *step, Room *room, int64_t window, int64_t head, int64_t last) {
-    const int64_t dim = plan->head_dim, size = slot_size(plan), start = plan->starts[window];
-    const int64_t rows = plan->rows[window], prefix = plan->prefixes[window];
-    const int64_t *pages = plan->pages + plan->tables[window], queries = rows * (plan->heads / plan->kv_heads);
+    const int64_t start = plan->starts[window], rows = plan->rows[window], prefix = plan->prefixes[window];
+    const int64_t queries = rows * (plan->heads / plan->kv_heads), places = prefix + rows;
     for (int64_t h = head; h < last; h++) enter(plan, step, room->heads + h, start, rows, h);
-    for (int64_t first = 0; first < prefix; first += KEYS) {
-        const int64_t n = prefix - first < KEYS ? prefix - first : KEYS;
-        touch_block(plan, step->slots, pages, first, prefix);
+    for (int64_t first = 0; first < places; first += KEYS) {
+        const int64_t n = places - first < KEYS ? places - first : KEYS;
+        touch_block(plan, step, window, first);
         for (int64_t h = head; h < last; h++) {
-            for (int64_t t = 0; t < n; t++)
-                room->keys[t] = step->slots + slot_of(plan, pages, first + t) * size + h * dim;
-            attend_block(plan, room, room->heads + h, n, queries, -1, 0);
-        }
-    }
-    for (int64_t first = 0; first < rows; first += KEYS) {
-        const int64_t n = rows - first < KEYS ? rows - first : KEYS;
-        for (int64_t h = head; h < last; h++) {
-            for (int64_t t = 0; t < n; t++)
-                room->keys[t] = step->slots + plan->write_slots[start + first + t] * size + h * dim;
-            attend_block(plan, room, room->heads + h, n, queries, start, first);
+            take_keys(plan, step, room, window, h, first, n);
+            attend_block(plan, room, room->heads + h, n, queries, start, first - prefix);
         }
     }
     for (int64_t h = head; h < last; h++) leave(plan, step, room->heads + h, start, rows, h);
@@ -262,8 +307,9 @@ static void attend(const Plan *plan, const Step *step, Room *room, int64_t windo
 static int furnish(Room *room, const Plan *plan) {
     const int64_t dim = plan->head_dim, queries = plan->most_rows * (plan->heads / plan->kv_heads);
     room->heads = malloc(plan->kv_heads * sizeof(Head));
-    room->transposed = malloc((plan->kv_heads * 2 * queries * (dim + 1) + (dim + QUERIES) * KEYS) * sizeof(REAL));
-    if (!room->heads || !room->transposed) return 0;
+    room->converted = malloc((plan->kv_heads * 2 * queries * (dim + 1) + (3 * dim + QUERIES) * KEYS) * sizeof(REAL));
+    if (!room->heads || !room->converted) return 0;
+    room->transposed = room->converted + 2 * dim * KEYS;
     room->scores = room->transposed + dim * KEYS;
     REAL *free_from = room->scores + QUERIES * KEYS;
     for (int64_t h = 0; h < plan->kv_heads; h++, free_from += 2 * queries * (dim + 1)) {
@@ -289,7 +335,7 @@ int window_attention(const Plan *plan, const Step *step) {
         for (int64_t i = 0; i < plan->windows * parts; i++)
             if (furnished) attend(plan, step, &room, i / parts, i % parts * heads, (i % parts + 1) * heads);
         free(room.heads);
-        free(room.transposed);
+        free(room.converted);
     }
     return failed;
 }

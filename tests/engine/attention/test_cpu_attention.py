@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from engine.attention.base import AttentionBackend
 from engine.attention.native_window import NativeAttention
 from engine.attention.torch_sdpa import TorchAttention
+from engine.batch import lay_out
 from engine.cache.storage import KVStorage
-from engine.window import Shape, WindowShape
+from engine.window import Shape, Window, WindowShape
 from engine.window_shapes import BlockShape
 from tests.engine.attention.scene import PAGE, SHAPES, TREES, Heads, Scene
 
@@ -114,6 +116,57 @@ def test_what_the_c_kernel_says_of_a_window_does_not_depend_on_its_neighbours() 
     alone.storage.slots[0, prefix[1]] = scene.storage.slots[0, prefix[0]]
     again = native(alone.storage).prepare(alone.batch)(0, scene.q[rows], scene.k[rows], scene.v[rows])
     assert torch.equal(found, again)
+
+
+def in_windows(scene_heads: Heads, shapes: list[WindowShape], tokens: list[Tensor]) -> Tensor:
+    """A sequence's q, k, v [tokens, heads, head_dim] in windows one after the other; outputs of the clean rows.
+
+    What lies in a window behind its clean rows sees garbage; clean rows that are too many are drafts, rejected by the
+    next window, which begins where they began.
+    """
+    total = len(tokens[0])
+    scene = Scene([(WindowShape(total), 0)], heads=scene_heads)
+    scene.storage.slots.nan_to_num_(0.5)
+    sequence, outputs = scene.windows[0].sequence, []
+    garbage = torch.Generator().manual_seed(5)
+    for shape in cycle(shapes):
+        sequence.prefix_len = sum(map(len, outputs))
+        if sequence.prefix_len == total:
+            return torch.cat(outputs)
+        accepted = min((shape.clean + 1) // 2, total - sequence.prefix_len)
+        shape = shape if shape.clean <= total - sequence.prefix_len else WindowShape(accepted)
+        window = Window(sequence, [0] * shape.clean, shape, range(0), decodes=True)
+        batch = lay_out([window], [[0] * shape.rows], scene.storage, 10**6)
+        rows = []
+        for all_rows in tokens:
+            drawn = torch.randn(shape.rows, *all_rows.shape[1:], dtype=torch.float64, generator=garbage)
+            drawn = drawn.to(all_rows.dtype)
+            drawn[:accepted] = all_rows[sequence.prefix_len : sequence.prefix_len + accepted]
+            rows.append(drawn)
+        outputs.append(native(scene.storage).prepare(batch)(0, *rows)[:accepted])
+    raise AssertionError("no shapes")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dim", [20, 64, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_token_gets_the_same_bits_in_every_window(dtype: torch.dtype, dim: int, threads: int) -> None:
+    """Alone as in plain decoding, with drafts beside it, with any masks, and in a prompt's chunks."""
+    heads = Heads(4, 2, dim, page=16, layers=1, dtype=dtype)
+    generator = torch.Generator().manual_seed(1)
+    tokens = [torch.randn(150, n, dim, dtype=torch.float64, generator=generator).to(dtype) for n in (4, 2, 2)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        alone = in_windows(heads, [WindowShape(1)], tokens)
+        for shapes in (
+            [WindowShape(4, (1, 2, 3, 4), 4)],
+            [WindowShape(5, (2,), 4), WindowShape(1, (1,), 8), WindowShape(9), WindowShape(2, (2,), 4)],
+            [WindowShape(133), WindowShape(5, (5,), 4)],
+        ):
+            assert torch.equal(in_windows(heads, shapes, tokens), alone)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_window_of_nan_spoils_no_other() -> None:
