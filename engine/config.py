@@ -35,6 +35,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `num_pages` None sizes the KV cache for max_num_seqs sequences within `kv_cache_memory` bytes, which
     None sets to one whole context's on a CPU, within 256 MiB and 1 GiB, and, on a GPU, to what is left of
     `gpu_memory_utilization` of its memory. `max_model_len` None is the model's own, or as much as that cache holds.
+    `kv_cache_dtype` is what K and V are kept in (engine/dtypes.py).
     `lora` is a PEFT folder, merged into the weights as they are loaded; `draft_lora` is one that acts on drafting rows
     alone, so that it changes drafts and no token.
     `quantization` keeps the linear layers' weights in 8 or 4 bits (models/quantization.py).
@@ -60,6 +61,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int = 16
     num_pages: int | None = None
     kv_cache_memory: int | None = None
+    kv_cache_dtype: str = "auto"
     gpu_memory_utilization: float = 0.9
     enable_prefix_caching: bool = True
     dtype: str = "auto"

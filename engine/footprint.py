@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.attention.choice import choose_kernels
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
+from engine.dtypes import cache_dtype
 from engine.memory import kv_cache_budget
 from models.config import ModelConfig
 
@@ -35,18 +37,19 @@ class Footprint:
 def footprint(config: EngineConfig, model: ModelConfig, parameters: int, dtype: torch.dtype) -> Footprint:
     """What `model`, with so many parameters as `dtype`, needs under these settings."""
     tokens = config.max_model_len or model.max_position_embeddings
-    page = KVStorage.bytes_per_page(model, config.page_size, dtype)
+    cpu = torch.device("cpu")
+    kept = cache_dtype(config, model, dtype, choose_kernels(config.attention_backend, cpu, dtype))
+    page = KVStorage.bytes_per_page(model, config.page_size, kept)
     pages_per_context = -(-tokens // config.page_size)
     pages = config.num_pages
     if pages is None:
-        pages = min(
-            config.max_num_seqs * pages_per_context, kv_cache_budget(config, model, dtype, torch.device("cpu")) // page
-        )
+        budget = kv_cache_budget(config, model, kept, cpu)
+        pages = min(config.max_num_seqs * pages_per_context, budget // page)
     embedding = model.vocab_size * model.hidden_size if model.tie_embeddings else 0
     return Footprint(
         weights=(parameters + embedding) * dtype.itemsize,
         tables=2 * model.max_position_embeddings * model.head_dim * dtype.itemsize,
-        kv_per_token=KVStorage.bytes_per_page(model, 1, dtype),
+        kv_per_token=KVStorage.bytes_per_page(model, 1, kept),
         context=pages_per_context * page,
         pool=pages * page,
         served_context=min(tokens, pages * config.page_size),

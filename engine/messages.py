@@ -149,7 +149,9 @@ class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     draft_length: int
     predrafts: str
     dtype: str
+    cache_dtype: str
     device: str
+    kernels: str
     num_pages: int
     page_size: int
     weight_bytes: int

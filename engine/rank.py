@@ -12,6 +12,7 @@ from engine.attention.base import AttentionBackend
 from engine.attention.choice import choose_kernels, make_attention
 from engine.cache.storage import KVStorage
 from engine.config import EngineConfig
+from engine.dtypes import DTYPES, cache_dtype
 from engine.errors import EngineError
 from engine.memory import explained, forward_bytes, kv_cache_budget, limiting_flag, measures_forward
 from engine.parallel.group import Group
@@ -27,15 +28,6 @@ from models.inference import Kernels, prepare_for_inference
 from models.joining import join_layers
 from models.quantization import quantize_weights, weight_bytes
 from models.share import Share
-
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "half": torch.float16,
-    "float": torch.float32,
-}
 
 
 @dataclass(frozen=True)
@@ -67,6 +59,7 @@ class LoadedRank:
     model: Decoder
     device: torch.device
     dtype: torch.dtype
+    cache_dtype: torch.dtype
     threads: int
     kernels: Kernels
     weight_bytes: int
@@ -89,7 +82,7 @@ class LoadedRank:
             join_layers(self.model, self.share, group)
         with explained("setting up the KV cache", f"lower {limiting_flag(self.config, self.device)}"):
             forward = self._forward_bytes()
-            pages = _pages(self.config, self.model_config, self.dtype, self.device, forward)
+            pages = self._pages(forward)
             if group is not None:
                 pages = group.least(pages)
             storage = self._storage(pages, fewest)
@@ -106,6 +99,21 @@ class LoadedRank:
         # nearly all of this storage are the scratch slots that lie behind any number of pages
         return peak + storage.num_bytes
 
+    def _pages(self, forward: int) -> int:
+        """As many as the memory limit allows and max_num_seqs full contexts could use."""
+        config, model = self.config, self.model_config
+        if config.num_pages is not None:
+            return config.num_pages
+        budget = kv_cache_budget(config, model, self.cache_dtype, self.device, forward)
+        if self.device.type == "cuda" and config.draft_model is not None:
+            # what drafts is loaded after the cache is there
+            budget -= _stored_bytes(Path(config.draft_model))
+        page_bytes = KVStorage.bytes_per_page(model, config.page_size, self.cache_dtype)
+        # what drafts is on rank 0, but all ranks have the same number of pages
+        of_drafter = SCHEMES[config.decoding].page_bytes
+        page_bytes += 0 if of_drafter is None else of_drafter(config, model, self.dtype)
+        return min(config.max_num_seqs * _longest(config), budget // page_bytes)
+
     def _storage(self, pages: int, fewest: int) -> KVStorage:
         config = self.config
         if pages < fewest:
@@ -114,7 +122,7 @@ class LoadedRank:
                 f"{config.max_model_len} tokens; lower --max-model-len or raise {limiting_flag(config, self.device)}."
             )
         rows = config.max_num_batched_tokens
-        return KVStorage(self.model_config, pages, config.page_size, rows, self.dtype, self.device)
+        return KVStorage(self.model_config, pages, config.page_size, rows, self.dtype, self.device, self.cache_dtype)
 
 
 def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
@@ -138,8 +146,9 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
     quantize_weights(model, config.quantization)
     size = weight_bytes(model) + sum(tensor.numel() for tensor in adapter.values()) * dtype.itemsize
     kernels = choose_kernels(config.attention_backend, device, dtype)
+    kept = cache_dtype(config, whole, dtype, kernels)
     prepare_for_inference(model, kernels, adapter, products)
-    return LoadedRank(config, share, share.config(whole), model, device, dtype, threads, kernels, size)
+    return LoadedRank(config, share, share.config(whole), model, device, dtype, kept, threads, kernels, size)
 
 
 def _device(config: EngineConfig, share: Share) -> torch.device:
@@ -177,21 +186,6 @@ def _longest(config: EngineConfig) -> int:
     """Pages of one whole context."""
     assert config.max_model_len is not None
     return -(-config.max_model_len // config.page_size)
-
-
-def _pages(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, device: torch.device, forward: int) -> int:
-    """As many as the memory limit allows and max_num_seqs full contexts could use."""
-    if config.num_pages is not None:
-        return config.num_pages
-    budget = kv_cache_budget(config, model, dtype, device, forward)
-    if device.type == "cuda" and config.draft_model is not None:
-        # what drafts is loaded after the cache is there
-        budget -= _stored_bytes(Path(config.draft_model))
-    page_bytes = KVStorage.bytes_per_page(model, config.page_size, dtype)
-    # what drafts is on rank 0, but all ranks have the same number of pages
-    of_drafter = SCHEMES[config.decoding].page_bytes
-    page_bytes += 0 if of_drafter is None else of_drafter(config, model, dtype)
-    return min(config.max_num_seqs * _longest(config), budget // page_bytes)
 
 
 def _stored_bytes(path: Path) -> int:

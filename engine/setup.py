@@ -119,7 +119,9 @@ def _assemble(
         decoding=config.decoding,
         draft_length=config.draft_length or 1,
         predrafts=config.predrafts,
-        dtype=str(loaded.dtype).removeprefix("torch."),
+        dtype=_name(loaded.dtype),
+        cache_dtype=_name(loaded.cache_dtype),
+        kernels=kernels.value,
         device=str(device),
         num_pages=rank.num_pages,
         page_size=config.page_size,
@@ -203,6 +205,10 @@ def _policy(config: EngineConfig, runner: Runner, graphs: bool) -> Policy:
     return FixedPolicy(k, int(config.predrafts) if groups is None else groups)
 
 
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _facts(config: EngineConfig, runner: Runner) -> dict[str, object]:
     """All that two engines must have in common for their steps to cost the same."""
     slots, model = runner.attention.storage.slots, runner.model
@@ -212,7 +218,8 @@ def _facts(config: EngineConfig, runner: Runner) -> dict[str, object]:
         "processes": config.tensor_parallel_size,
         "layers": sorted({type(module).__name__ for module in model.modules()}),
         "attention": type(runner.attention).__name__,
-        "dtype": str(slots.dtype),
+        "dtype": str(runner.attention.storage.dtype),
+        "cache": str(slots.dtype),
         "page_size": config.page_size,
         # how far the table reaches
         "rows": min(config.max_num_batched_tokens, PROBED_ROWS[-1]),

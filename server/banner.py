@@ -25,7 +25,7 @@ def banner(
 
 def _rows(settings: ServerSettings, config: EngineConfig, ready: Ready, address: str) -> list[tuple[str, str]]:
     drafting = f", k = {ready.draft_length}, pre-drafts {ready.predrafts}" if ready.decoding != "ar" else ""
-    pages = f"{ready.num_pages} pages of {ready.page_size} tokens, {_size(ready.kv_cache_bytes)}"
+    pages = f"{ready.num_pages} pages of {ready.page_size} tokens, {_size(ready.kv_cache_bytes)} in {ready.cache_dtype}"
     return [
         ("model", f"{settings.model_names[0]}, {_size(ready.weight_bytes)}"),
         ("folder", config.model),
@@ -35,13 +35,18 @@ def _rows(settings: ServerSettings, config: EngineConfig, ready: Ready, address:
             if config.synthetic_acceptance is not None
             else []
         ),
-        ("runs on", f"{ready.device}, {ready.dtype}{_processes(config)}"),
+        ("runs on", f"{ready.device}, {ready.dtype}, {_kernels(ready)}{_processes(config)}"),
         ("context", f"{ready.max_model_len} tokens"),
         ("KV cache", pages),
         *_memory(ready),
         ("API keys", f"{len(settings.api_keys)}" if settings.api_keys else "none: open to whoever can connect"),
         ("listens at", address),
     ]
+
+
+def _kernels(ready: Ready) -> str:
+    """Who computes what torch could as well, only slower."""
+    return {"native": "C kernels", "triton": "Triton kernels"}.get(ready.kernels, "torch alone")
 
 
 def _processes(config: EngineConfig) -> str:

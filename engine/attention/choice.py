@@ -39,7 +39,7 @@ def choose_kernels(name: str, device: torch.device, dtype: torch.dtype) -> Kerne
 def make_attention(kernels: Kernels, storage: KVStorage) -> AttentionBackend:
     """The back end these kernels are; Triton's is imported only here."""
     if kernels is Kernels.NATIVE:
-        compiled = NativeAttention.kernels(storage.slots.dtype)
+        compiled = NativeAttention.kernels(storage.dtype)
         assert compiled is not None
         return NativeAttention(storage, compiled)
     if kernels is Kernels.TORCH:

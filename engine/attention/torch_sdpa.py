@@ -54,7 +54,7 @@ class TorchAttention(AttentionBackend):
         mask[..., longest:] = shape.bias()
         if ragged:
             mask[..., :longest] = np.where(beyond, np.float32("-inf"), np.float32(0))[:, None, None]
-        return _Gather(rows, group.batch, slots, torch.from_numpy(mask).to(device, self.storage.slots.dtype), False)
+        return _Gather(rows, group.batch, slots, torch.from_numpy(mask).to(device, self.storage.dtype), False)
 
 
 class _PreparedAttention:
@@ -66,13 +66,13 @@ class _PreparedAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [rows, heads, head_dim]; k, v [rows, kv_heads, head_dim]; returns [rows, heads, head_dim]."""
         slots = self.slots[layer]
-        slots.index_copy_(0, self.write_slots, torch.stack((k, v), 1))
+        slots.index_copy_(0, self.write_slots, torch.stack((k, v), 1).to(slots.dtype))
         outputs = [self._attend(slots, q[gather.rows], gather) for gather in self.gathers]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     @staticmethod
     def _attend(slots: Tensor, q: Tensor, gather: _Gather) -> Tensor:
-        keys = slots.index_select(0, gather.slots).unflatten(0, (gather.batch, -1))
+        keys = slots.index_select(0, gather.slots).to(q.dtype).unflatten(0, (gather.batch, -1))
         k, v = keys.permute(2, 0, 3, 1, 4).unbind(0)
         out = F.scaled_dot_product_attention(
             q.unflatten(0, (gather.batch, -1)).transpose(1, 2),

@@ -13,7 +13,7 @@ class KVStorage:
 
     Slot p·page_size + i is token i of page p. Behind the pages lie `scratch_rows` slots where a step puts
     the K/V of its mask rows: readable within the step, part of no page. They begin as `scratch_page`, which takes what
-    a resident step writes for nobody.
+    a resident step writes for nobody. K and V are kept as `slots` has them and computed with as `dtype`.
     """
 
     def __init__(
@@ -24,13 +24,16 @@ class KVStorage:
         scratch_rows: int,
         dtype: torch.dtype,
         device: torch.device,
+        cache_dtype: torch.dtype | None = None,
     ) -> None:
+        """`cache_dtype` None keeps K and V as they are computed."""
+        self.dtype = dtype
         self.page_size = page_size
         self.scratch_page = num_pages + 1
         self.scratch_start = self.scratch_page * page_size
         slots = self.scratch_start + max(scratch_rows, page_size)
         shape = (config.num_layers, slots, 2, config.num_kv_heads, config.head_dim)
-        self.slots: Tensor = torch.zeros(shape, dtype=dtype, device=device)
+        self.slots: Tensor = torch.zeros(shape, dtype=cache_dtype or dtype, device=device)
 
     def move(self, sources: list[int], targets: list[int]) -> None:
         """Copy K and V of every layer from slots to slots; none is in both lists."""

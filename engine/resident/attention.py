@@ -58,9 +58,9 @@ class _Gathered:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [batch · rows, heads, head_dim]; k, v [batch · rows, kv_heads, head_dim]; returns the shape of q."""
         batch, slots = len(self.reads), self.storage.slots[layer]
-        new = torch.stack((k, v), 1).unflatten(0, (batch, self.shape.rows))
+        new = torch.stack((k, v), 1).to(slots.dtype).unflatten(0, (batch, self.shape.rows))
         prefix = slots.index_select(0, self.reads.flatten()).unflatten(0, (batch, -1))
-        keys, values = torch.cat([prefix, new], 1).permute(2, 0, 3, 1, 4).unbind(0)
+        keys, values = torch.cat([prefix, new], 1).to(q.dtype).permute(2, 0, 3, 1, 4).unbind(0)
         queries = q.unflatten(0, (batch, self.shape.rows)).transpose(1, 2)
         out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.mask, enable_gqa=True)
         slots.index_copy_(0, self.writes, new[:, : self.shape.clean].flatten(0, 1))

@@ -186,6 +186,14 @@ PrefixCaching = Annotated[
 Dtype = Annotated[
     str, typer.Option("--dtype", help="auto, float32, float64, bfloat16 or float16.", rich_help_panel=ENGINE)
 ]
+KvCacheDtype = Annotated[
+    str,
+    typer.Option(
+        "--kv-cache-dtype",
+        help="What K and V are kept in; auto is the checkpoint's float16 or else --dtype.",
+        rich_help_panel=ENGINE,
+    ),
+]
 QuantizationFlag = Annotated[
     QuantizationName,
     typer.Option("--quantization", help="Bits of the linear layers' weights.", rich_help_panel=ENGINE),

@@ -52,6 +52,8 @@ class Heads:
     layers: int = CONFIG.num_layers
     dtype: torch.dtype = torch.float64
     device: torch.device = CPU
+    #: what K and V are kept in, where not in `dtype`
+    kept: torch.dtype | None = None
 
 
 class Scene:
@@ -69,7 +71,7 @@ class Scene:
             num_kv_heads=self.heads.kv,
             head_dim=self.heads.dim,
         )
-        self.storage = KVStorage(config, pages + 3, page, rows, self.heads.dtype, self.heads.device)
+        self.storage = KVStorage(config, pages + 3, page, rows, self.heads.dtype, self.heads.device, self.heads.kept)
         self.storage.slots[:, page:] = float("nan")
         self._free = (torch.randperm(pages + 3, generator=self.generator) + 1).tolist()
         self.windows = [self._window(shape, prefix) for shape, prefix in windows]
@@ -91,7 +93,7 @@ class Scene:
         for layer in range(self.heads.layers):
             slots = [self.slot(sequence, position) for position in range(prefix)]
             content = self.normal(2 * prefix, self.heads.kv)
-            self.storage.slots[layer, slots] = content.unflatten(0, (prefix, 2))
+            self.storage.slots[layer, slots] = content.unflatten(0, (prefix, 2)).to(self.storage.slots.dtype)
         return Window(sequence, [0] * shape.clean, shape, range(0), decodes=True)
 
     def slot(self, sequence: Sequence, position: int) -> int:
@@ -110,8 +112,9 @@ class Scene:
         sequence = window.sequence
         slots = [self.slot(sequence, position) for position in range(sequence.prefix_len)]
         seen = [window.start + other for other in range(window.shape.rows) if sees(window.shape, row, other)]
-        keys = torch.cat([self.storage.slots[layer, slots, 0], self.k[seen]])
-        values = torch.cat([self.storage.slots[layer, slots, 1], self.v[seen]])
+        kept = self.storage.slots.dtype
+        keys = torch.cat([self.storage.slots[layer, slots, 0], self.k[seen].to(kept)])
+        values = torch.cat([self.storage.slots[layer, slots, 1], self.v[seen].to(kept)])
         return keys.double(), values.double()
 
     def check_stored(self, before: Tensor, layer: int) -> None:
@@ -120,8 +123,8 @@ class Scene:
         for window in self.windows:
             for row in range(window.shape.clean):
                 slot = self.slot(window.sequence, window.sequence.prefix_len + row)
-                expected[layer, slot, 0] = self.k[window.start + row]
-                expected[layer, slot, 1] = self.v[window.start + row]
+                expected[layer, slot, 0] = self.k[window.start + row].to(expected.dtype)
+                expected[layer, slot, 1] = self.v[window.start + row].to(expected.dtype)
         pages = slice(0, self.storage.scratch_start)
         assert torch.equal(expected[:, pages].nan_to_num(7.0), self.storage.slots[:, pages].nan_to_num(7.0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -21,11 +22,12 @@ from engine.window import Shape, Window, WindowShape
 from engine.window_shapes import BlockShape
 from tests.engine.attention.scene import PAGE, SHAPES, TREES, Heads, Scene
 
+HALF = Heads(dtype=torch.float32, kept=torch.float16)
 WIDE = Heads(4, 2, 64, layers=1, dtype=torch.float32)
 
 
 def native(storage: KVStorage) -> AttentionBackend:
-    kernels = NativeAttention.kernels(storage.slots.dtype)
+    kernels = NativeAttention.kernels(storage.dtype)
     if kernels is None:
         pytest.skip("there is no C compiler")
     return NativeAttention(storage, kernels)
@@ -63,6 +65,19 @@ def test_a_ragged_batch_of_one_shape(backend: Backend, shape: Shape) -> None:
 @pytest.mark.parametrize("shapes", [SHAPES, [*SHAPES, *TREES]], ids=["chains", "and trees"])
 def test_windows_of_every_shape_share_a_forward(backend: Backend, shapes: list[Shape]) -> None:
     check(backend, [(shape, prefix) for shape, prefix in zip(shapes, cycle((3, 0, 8, 5, 4, 1, 0)))])
+
+
+@BACKENDS
+@pytest.mark.parametrize("dim", [8, 20, 64, 100])
+def test_k_and_v_may_be_kept_in_half_the_bytes(backend: Backend, dim: int) -> None:
+    """Rounded alike in the cache and in the window: what is expected is made of rounded ones."""
+    heads = replace(HALF, dim=dim, page=16, layers=1)
+    windows = [(shape, prefix) for shape, prefix in zip([*SHAPES, *TREES], cycle((3, 0, 80, 16, 65)))]
+    check(backend, windows, heads=heads)
+    scene = Scene(windows[:4], heads=heads)
+    before = scene.storage.slots.clone()
+    backend(scene.storage).prepare(scene.batch)(0, scene.q, scene.k, scene.v)
+    scene.check_stored(before, layer=0)
 
 
 @BACKENDS
@@ -149,10 +164,16 @@ def in_windows(scene_heads: Heads, shapes: list[WindowShape], tokens: list[Tenso
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dim", [20, 64, 128])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_a_token_gets_the_same_bits_in_every_window(dtype: torch.dtype, dim: int, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [(torch.float32, None), (torch.float32, torch.float16), (torch.float64, None)],
+    ids=["float32", "float32, kept in float16", "float64"],
+)
+def test_a_token_gets_the_same_bits_in_every_window(
+    dtype: torch.dtype, kept: torch.dtype | None, dim: int, threads: int
+) -> None:
     """Alone as in plain decoding, with drafts beside it, with any masks, and in a prompt's chunks."""
-    heads = Heads(4, 2, dim, page=16, layers=1, dtype=dtype)
+    heads = Heads(4, 2, dim, page=16, layers=1, dtype=dtype, kept=kept)
     generator = torch.Generator().manual_seed(1)
     tokens = [torch.randn(150, n, dim, dtype=torch.float64, generator=generator).to(dtype) for n in (4, 2, 2)]
     before = torch.get_num_threads()

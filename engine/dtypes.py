@@ -1,0 +1,43 @@
+"""Dtypes by the names that flags give them, and what K and V are kept in."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.config import EngineConfig
+from engine.errors import EngineError
+from models.config import ModelConfig
+from models.inference import Kernels
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "half": torch.float16,
+    "float": torch.float32,
+}
+
+
+def cache_dtype(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, kernels: Kernels) -> torch.dtype:
+    """ "auto" is the checkpoint's own where that is float16, and otherwise `dtype`, which the model computes in.
+
+    Reading K and V is most of what many sequences wait for. They are rounded alike in every window only where a row has
+    the same bits in every window, as C kernels give it; elsewhere "auto" rounds nothing, or two ways to decode would
+    differ by more than a near tie. Raises EngineError for what cannot be kept.
+    """
+    name = config.kv_cache_dtype
+    if name == "auto":
+        halved = model.dtype == "float16" and dtype == torch.float32 and kernels is Kernels.NATIVE
+        torch_decides = config.quantization != "none" or config.draft_width > 1 or config.async_scheduling
+        return torch.float16 if halved and not torch_decides else dtype
+    if name not in DTYPES:
+        raise EngineError(f"--kv-cache-dtype {name!r} is not known; use one of auto, {', '.join(DTYPES)}.")
+    kept = DTYPES[name]
+    if kept != dtype and not (kept == torch.float16 and dtype == torch.float32 and kernels is not Kernels.TRITON):
+        computed = str(dtype).removeprefix("torch.")
+        raise EngineError(
+            f"--kv-cache-dtype {name} does not go with computing in {computed}; use auto or {computed}, "
+            "or float16 on a CPU that computes in float32."
+        )
+    return kept
