@@ -6,7 +6,6 @@ import torch
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from models.config import ModelConfig
 from models.inference import Kernels
 
 DTYPES = {
@@ -19,18 +18,14 @@ DTYPES = {
 }
 
 
-def cache_dtype(config: EngineConfig, model: ModelConfig, dtype: torch.dtype, kernels: Kernels) -> torch.dtype:
-    """ "auto" is the checkpoint's own where that is float16, and otherwise `dtype`, which the model computes in.
+def cache_dtype(config: EngineConfig, dtype: torch.dtype, kernels: Kernels) -> torch.dtype:
+    """ "auto" is `dtype`, which the model computes in; float16 holds twice the tokens of float32 in the same memory.
 
-    Reading K and V is most of what many sequences wait for. They are rounded alike in every window only where a row has
-    the same bits in every window, as C kernels give it; elsewhere "auto" rounds nothing, or two ways to decode would
-    differ by more than a near tie. Raises EngineError for what cannot be kept.
+    Raises EngineError for what cannot be kept.
     """
     name = config.kv_cache_dtype
     if name == "auto":
-        halved = model.dtype == "float16" and dtype == torch.float32 and kernels is Kernels.NATIVE
-        torch_decides = config.quantization != "none" or config.draft_width > 1 or config.async_scheduling
-        return torch.float16 if halved and not torch_decides else dtype
+        return dtype
     if name not in DTYPES:
         raise EngineError(f"--kv-cache-dtype {name!r} is not known; use one of auto, {', '.join(DTYPES)}.")
     kept = DTYPES[name]

@@ -38,7 +38,7 @@ def footprint(config: EngineConfig, model: ModelConfig, parameters: int, dtype: 
     """What `model`, with so many parameters as `dtype`, needs under these settings."""
     tokens = config.max_model_len or model.max_position_embeddings
     cpu = torch.device("cpu")
-    kept = cache_dtype(config, model, dtype, choose_kernels(config.attention_backend, cpu, dtype))
+    kept = cache_dtype(config, dtype, choose_kernels(config.attention_backend, cpu, dtype))
     page = KVStorage.bytes_per_page(model, config.page_size, kept)
     pages_per_context = -(-tokens // config.page_size)
     pages = config.num_pages

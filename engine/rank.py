@@ -146,7 +146,7 @@ def load_rank(config: EngineConfig, share: Share) -> LoadedRank:
     quantize_weights(model, config.quantization)
     size = weight_bytes(model) + sum(tensor.numel() for tensor in adapter.values()) * dtype.itemsize
     kernels = choose_kernels(config.attention_backend, device, dtype)
-    kept = cache_dtype(config, whole, dtype, kernels)
+    kept = cache_dtype(config, dtype, kernels)
     prepare_for_inference(model, kernels, adapter, products)
     return LoadedRank(config, share, share.config(whole), model, device, dtype, kept, threads, kernels, size)
 

@@ -17,9 +17,9 @@ class Products:
 
     def __init__(self, kernels: ctypes.CDLL, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.add = kernels.add_product
-        self.add.argtypes = (*[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5)
-        self.add.restype = None
+        self.product = kernels.product
+        self.product.argtypes = (*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 6)
+        self.product.restype = None
         kernels.product_panel.restype = ctypes.c_int64
         self._panel = kernels.product_panel()
 
@@ -46,31 +46,34 @@ class NativeLinear(nn.Module):
 
     def __init__(self, products: Products, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self._add = products.add
+        self._product = products.product
         self.inputs, self.outputs = weight.shape
         self.panels = products.panels(weight)
-        self.bias = bias
+        self.bias = None if bias is None else bias.contiguous()
         self._kept = _HALVES.get(self.panels.dtype, _REAL)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x [tokens, in] to [tokens, out]."""
-        shape = x.shape[0], self.outputs
-        out = x.new_zeros(shape) if residual is None else residual.clone()
-        return self.add_to(out, x)
+        if residual is not None:
+            return self.add_to(residual.clone(), x)
+        return self._multiply(x, x.new_empty(x.shape[0], self.outputs), self.bias, onto=False)
 
     def add_to(self, out: Tensor, x: Tensor) -> Tensor:
         """out [tokens, out] + x @ weight + bias, in the memory of `out`."""
+        return self._multiply(x, out if self.bias is None else out.add_(self.bias), None, onto=True)
+
+    def _multiply(self, x: Tensor, out: Tensor, bias: Tensor | None, onto: bool) -> Tensor:
         assert x.is_contiguous() and out.is_contiguous() and x.shape[1] == self.inputs and x.dtype == out.dtype
-        if self.bias is not None:
-            out.add_(self.bias)
-        self._add(
+        self._product(
             x.data_ptr(),
             self.panels.data_ptr(),
+            None if bias is None else bias.data_ptr(),
             out.data_ptr(),
             x.shape[0],
             self.inputs,
             self.outputs,
             self._kept,
+            onto,
             torch.get_num_threads(),
         )
         return out

@@ -21,6 +21,8 @@
 #define AHEAD 32
 /* tiles of rows from which on a block is converted to REAL once for all of them */
 #define MANY_TILES 8
+/* rows that pass a panel before the next panel: more would have left the nearer caches by then */
+#define MOST_ROWS 192
 /* products from which on waking the other threads pays */
 #define MANY_PRODUCTS 60000
 
@@ -30,10 +32,19 @@ enum { AS_REAL, AS_FLOAT16, AS_BFLOAT16 };
 typedef struct {
     const REAL *x;
     const char *weight;
+    const REAL *bias;
     REAL *y;
     int64_t rows, inputs, outputs;
-    int kept;
+    int kept, onto;
 } Product;
+
+/* numbers that sums begin with, those of one row `stride` behind the row before's */
+typedef struct {
+    const REAL *at;
+    int64_t stride;
+} Begin;
+
+static const REAL zeros[4 * PANEL];
 
 INLINE int64_t number_bytes(const int kept) { return kept == AS_REAL ? sizeof(REAL) : 2; }
 
@@ -45,13 +56,13 @@ INLINE vec numbers_at(const char *from, const int kept) {
     return load((const REAL *)from);
 }
 
-/* sums [rows, panels * PANEL] += x [rows, inputs] @ panels, which are `panel_size` numbers apart */
+/* sums [rows, panels * PANEL] = begin + x [rows, inputs] @ panels, which are `panel_size` numbers apart */
 INLINE void add_products(const REAL *x, int64_t x_stride, const char *weight, int64_t panel_size, int64_t inputs,
-                         REAL *sums, int64_t stride, const int rows, const int panels, const int kept) {
+                         Begin begin, REAL *sums, int64_t stride, const int rows, const int panels, const int kept) {
     const int64_t bytes = number_bytes(kept);
     vec part[ROWS][4 * WIDE];
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int i = 0; i < panels * WIDE; i++) part[r][i] = load(sums + r * stride + i * LANES);
+        UNROLL for (int i = 0; i < panels * WIDE; i++) part[r][i] = load(begin.at + r * begin.stride + i * LANES);
     for (int64_t k = 0; k < inputs; k++) {
         vec numbers[4 * WIDE];
         UNROLL for (int p = 0; p < panels; p++) {
@@ -67,11 +78,11 @@ INLINE void add_products(const REAL *x, int64_t x_stride, const char *weight, in
 }
 
 #define TILE(rows, panels) \
-    case rows * 8 + panels: return add_products(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, kept);
+    case rows * 8 + panels: return add_products(x, x_stride, weight, panel_size, inputs, begin, sums, stride, rows, panels, kept);
 
 /* few rows take several panels at once, so that enough sums are under way */
 INLINE void add_tile_kept(const REAL *x, int64_t x_stride, const char *weight, int64_t panel_size, int64_t inputs,
-                          REAL *sums, int64_t stride, int64_t rows, int64_t panels, const int kept) {
+                          Begin begin, REAL *sums, int64_t stride, int64_t rows, int64_t panels, const int kept) {
     switch (rows * 8 + panels) {
         TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(2, 1) TILE(2, 2) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
 #if ROWS == 12
@@ -81,26 +92,26 @@ INLINE void add_tile_kept(const REAL *x, int64_t x_stride, const char *weight, i
 }
 
 static void add_tile(const REAL *x, int64_t x_stride, const char *weight, int64_t panel_size, int64_t inputs,
-                     REAL *sums, int64_t stride, int64_t rows, int64_t panels, int kept) {
+                     Begin begin, REAL *sums, int64_t stride, int64_t rows, int64_t panels, int kept) {
 #ifdef SINGLE
     if (kept == AS_FLOAT16)
-        return add_tile_kept(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, AS_FLOAT16);
+        return add_tile_kept(x, x_stride, weight, panel_size, inputs, begin, sums, stride, rows, panels, AS_FLOAT16);
     if (kept == AS_BFLOAT16)
-        return add_tile_kept(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, AS_BFLOAT16);
+        return add_tile_kept(x, x_stride, weight, panel_size, inputs, begin, sums, stride, rows, panels, AS_BFLOAT16);
 #endif
-    add_tile_kept(x, x_stride, weight, panel_size, inputs, sums, stride, rows, panels, AS_REAL);
+    add_tile_kept(x, x_stride, weight, panel_size, inputs, begin, sums, stride, rows, panels, AS_REAL);
 }
 
 /* as add_tile for the last panel, of which only `width` numbers have a place in the sums */
-static void add_narrow_tile(const REAL *x, int64_t x_stride, const char *weight, int64_t inputs, REAL *sums,
-                            int64_t stride, int64_t rows, int64_t width, int kept) {
+static void add_narrow_tile(const REAL *x, int64_t x_stride, const char *weight, int64_t inputs, Begin begin,
+                            REAL *sums, int64_t stride, int64_t rows, int64_t width, int kept) {
     REAL whole[ROWS * PANEL] = {0};
-    for (int64_t r = 0; r < rows; r++) memcpy(whole + r * PANEL, sums + r * stride, width * sizeof(REAL));
-    add_tile(x, x_stride, weight, 0, inputs, whole, PANEL, rows, 1, kept);
+    for (int64_t r = 0; r < rows; r++) memcpy(whole + r * PANEL, begin.at + r * begin.stride, width * sizeof(REAL));
+    add_tile(x, x_stride, weight, 0, inputs, (Begin){whole, PANEL}, whole, PANEL, rows, 1, kept);
     for (int64_t r = 0; r < rows; r++) memcpy(sums + r * stride, whole + r * PANEL, width * sizeof(REAL));
 }
 
-/* y += x @ the panels from `panel` on for the inputs from `from` on, tile by tile of the rows */
+/* y's columns of the panels from `panel` on for the inputs from `from` on, tile by tile of the rows */
 static void add_block(const Product *p, int64_t panel, int64_t panels, int64_t from, int64_t inputs) {
     const int64_t tiles = (p->rows + ROWS - 1) / ROWS, panel_size = p->inputs * PANEL, first = panel * PANEL;
     const int64_t whole = p->outputs - first < panels * PANEL ? panels - 1 : panels;
@@ -122,23 +133,37 @@ static void add_block(const Product *p, int64_t panel, int64_t panels, int64_t f
         rows = (p->rows - row + tiles - t - 1) / (tiles - t);
         const REAL *x = p->x + row * p->inputs + from;
         REAL *sums = p->y + row * p->outputs + first;
-        if (whole) add_tile(x, p->inputs, weight, panel_size, inputs, sums, p->outputs, rows, whole, kept);
+        Begin begin = {sums, p->outputs};
+        if (from == 0 && !p->onto) begin = (Begin){p->bias ? p->bias + first : zeros, 0};
+        if (whole) add_tile(x, p->inputs, weight, panel_size, inputs, begin, sums, p->outputs, rows, whole, kept);
+        begin.at += whole * PANEL;
         if (whole < panels)
-            add_narrow_tile(x, p->inputs, weight + whole * panel_size * number_bytes(kept), inputs, sums + whole * PANEL,
+            add_narrow_tile(x, p->inputs, weight + whole * panel_size * number_bytes(kept), inputs, begin, sums + whole * PANEL,
                             p->outputs, rows, p->outputs - first - whole * PANEL, kept);
     }
 }
 
-/* y [rows, outputs] += x [rows, inputs] @ weight; x and y have no gaps */
-void add_product(const REAL *x, const void *weight, REAL *y, int64_t rows, int64_t inputs, int64_t outputs,
-                 int64_t kept, int64_t threads) {
-    const Product product = {x, weight, y, rows, inputs, outputs, kept};
+/* y's columns of the panels from `panel` on, for `rows` rows from `row` on or what there is */
+static void add_panels(const Product *whole, int64_t row, int64_t rows, int64_t panel, int64_t panels) {
+    Product p = *whole;
+    p.x += row * p.inputs, p.y += row * p.outputs;
+    p.rows = p.rows - row < rows ? p.rows - row : rows;
+    for (int64_t from = 0; from < p.inputs; from += INPUTS)
+        add_block(&p, panel, panels, from, p.inputs - from < INPUTS ? p.inputs - from : INPUTS);
+}
+
+/* y [rows, outputs] = x [rows, inputs] @ weight + bias, which may be NULL, or y + x @ weight where it goes `onto` y; neither
+   x nor y has gaps */
+void product(const REAL *x, const void *weight, const REAL *bias, REAL *y, int64_t rows, int64_t inputs, int64_t outputs,
+             int64_t kept, int64_t onto, int64_t threads) {
+    const Product product = {x, weight, bias, y, rows, inputs, outputs, kept, onto};
     const int64_t all = (outputs + PANEL - 1) / PANEL, together = rows == 1 ? 4 : rows <= LOW ? 2 : 1;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * inputs * outputs >= MANY_PRODUCTS)
-    for (int64_t panel = 0; panel < all; panel += together)
-        for (int64_t from = 0; from < inputs; from += INPUTS)
-            add_block(&product, panel, all - panel < together ? all - panel : together, from,
-                      inputs - from < INPUTS ? inputs - from : INPUTS);
+    /* equal parts, so that threads have the same work */
+    const int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, height = parts ? (rows + parts - 1) / parts : 1;
+#pragma omp parallel for collapse(2) num_threads(threads) if (threads > 1 && rows * inputs * outputs >= MANY_PRODUCTS)
+    for (int64_t row = 0; row < rows; row += height)
+        for (int64_t panel = 0; panel < all; panel += together)
+            add_panels(&product, row, height, panel, all - panel < together ? all - panel : together);
 }
 
 /* numbers of a panel's row */

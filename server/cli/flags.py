@@ -190,7 +190,7 @@ KvCacheDtype = Annotated[
     str,
     typer.Option(
         "--kv-cache-dtype",
-        help="What K and V are kept in; auto is the checkpoint's float16 or else --dtype.",
+        help="What K and V are kept in: auto is --dtype; float16 holds twice the tokens of float32 on a CPU.",
         rich_help_panel=ENGINE,
     ),
 ]
