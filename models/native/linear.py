@@ -42,11 +42,11 @@ class Products:
 
 
 class NativeLinear(nn.Module):
-    """`Linear` in float32 or float64, on a weight that is read in panels; x and residual have no gaps."""
+    """`Linear` in float32 or float64, on a weight that is read in panels."""
 
     def __init__(self, products: Products, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self._product = products.product
+        self._product, self.dtype = products.product, products.dtype
         self.inputs, self.outputs = weight.shape
         self.panels = products.panels(weight)
         self.bias = None if bias is None else bias.contiguous()
@@ -63,7 +63,8 @@ class NativeLinear(nn.Module):
         return self._multiply(x, out if self.bias is None else out.add_(self.bias), None, onto=True)
 
     def _multiply(self, x: Tensor, out: Tensor, bias: Tensor | None, onto: bool) -> Tensor:
-        assert x.is_contiguous() and out.is_contiguous() and x.shape[1] == self.inputs and x.dtype == out.dtype
+        assert out.is_contiguous() and x.shape[1] == self.inputs and x.dtype == out.dtype == self.dtype
+        x = x.contiguous()
         self._product(
             x.data_ptr(),
             self.panels.data_ptr(),

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 from tokenizers import Tokenizer
 
+from engine.attention.choice import choose_kernels
 from engine.messages import Submit
 from engine.sampling.row import Row
 from engine.sampling.sampler import Sampler
 from engine.sequence import Sequence
 from models.checkpoint import load_decoder
 from models.decoder import Decoder
+from models.inference import Kernels
 from tests.engine.drive import Done, acceptance, make_engine, request, run
 from tests.engine.reference import causal_logits
 
@@ -83,6 +86,26 @@ def test_every_divergence_from_ar_is_a_near_tie(
             f"{len(gaps)} of {len(requests)} streams left AR's{widest}"
         )
     assert all(gap < NEAR_TIE for gap in gaps)
+    if choose_kernels("auto", torch.device("cpu"), torch.float32) is Kernels.NATIVE:
+        assert not gaps, "C kernels give a row the same bits in every window"
+
+
+@pytest.mark.parametrize("kept", ["auto", "float16"])
+@pytest.mark.parametrize(("k", "predrafts"), [(4, "full"), (8, "1"), (2, "auto")])
+def test_with_c_kernels_every_log_probability_has_the_bits_that_ar_gives_it(
+    shipped: Path, requests: list[Submit], k: int, predrafts: str, kept: str
+) -> None:
+    """Not only the tokens: nothing is rounded differently for standing in a larger window, or beside other requests."""
+    if choose_kernels("auto", torch.device("cpu"), torch.float32) is not Kernels.NATIVE:
+        pytest.skip("there is no C compiler")
+    asked = [replace(submit, params=replace(submit.params, logprobs=3, max_tokens=24)) for submit in requests[:16]]
+    settings = {"dtype": "float32", "threads": 2, "max_model_len": 128, "kv_cache_dtype": kept}
+    plain = make_engine(shipped, decoding="ar", **settings)
+    alone = {submit.request_id: run(plain, [submit])[submit.request_id] for submit in asked}
+    together = run(make_engine(shipped, decoding="tidar", draft_length=k, predrafts=predrafts, **settings), asked)
+    for name, done in alone.items():
+        assert together[name].token_ids == done.token_ids
+        assert together[name].logprobs == done.logprobs
 
 
 def gap_at_divergence(decoder: Decoder, asked: Submit, one: list[int], other: list[int]) -> float:

@@ -83,6 +83,13 @@ def test_a_row_has_the_same_bits_with_whatever_rows_it_is_computed(
         torch.set_num_threads(before)
 
 
+def test_inputs_may_lie_in_memory_with_gaps() -> None:
+    plain = plain_linear(64, 40, torch.float32, torch.float16)
+    native = NativeLinear(products(torch.float32), plain.weight, plain.bias)
+    x = torch.randn(9, 128)[:, ::2]
+    assert torch.equal(native(x), native(x.contiguous()))
+
+
 def test_what_is_no_number_stays_in_its_row() -> None:
     plain = plain_linear(64, 40, torch.float32, torch.float16)
     native = NativeLinear(products(torch.float32), plain.weight, plain.bias)
