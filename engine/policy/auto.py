@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from engine.policy.acceptance import Survival, outcomes
 from engine.policy.base import Load, Policy, StepChoice
@@ -21,8 +21,10 @@ HYSTERESIS = 1.03
 #: steps between decisions while the load stays, and later, after so many steps, when less is new; a new engine decides
 #: at every step for the first period
 PERIOD, LATER_PERIOD, LATER = 16, 32, 512
+#: the share of its sequences by which a load may change without a decision of its own
+OUTGROWN = 0.34
 #: steps between decisions for classes of requests, which take longer
-CLASSES_PERIOD = 32
+CLASSES_PERIOD, LATER_CLASSES_PERIOD = 32, 64
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
 #: only assumed; more often at first, and while a rival comes close, which costs little and has to be known better
 PROBE_EVERY, PROBE_STEPS = 192, 4
@@ -86,7 +88,7 @@ class AutoPolicy(Policy):
         load = Load(max(1, load.sequences), load.keys)
         self._tokens = 0
         period = PERIOD if self._steps < LATER else LATER_PERIOD
-        if self._stale or self._steps % period == 0 or load.sequences != self._sequences:
+        if self._stale or self._steps % period == 0 or self._outgrown(load, row_budget):
             self._decide(load, row_budget)
             self._sequences = load.sequences
             self._stale = self._steps < PERIOD
@@ -112,7 +114,7 @@ class AutoPolicy(Policy):
             return StepChoice(common)
         self._usual = self.classes.usual
         alone = load.sequences == 1
-        if not alone and self._steps % CLASSES_PERIOD == 0:
+        if not alone and self._steps % (CLASSES_PERIOD if self._steps < LATER else LATER_CLASSES_PERIOD) == 0:
             self.classes.decide(records, self.choice, self._settings, lambda rows: self.cost(rows, load), row_budget)
         if self._probing and self._rival != self.choice:
             return StepChoice(common)
@@ -147,13 +149,13 @@ class AutoPolicy(Policy):
 
     def rate(self, choice: DraftChoice, load: Load) -> float:
         """Expected committed tokens per second of the whole batch."""
-        return self._rate(choice, load, self.survival.conditional())
+        return self._rate(choice, load, self.survival.lengths(choice.draft_length))
 
-    def _rate(self, choice: DraftChoice, load: Load, conditional: list[float]) -> float:
-        """The same where drafts survive like this."""
-        if choice == AR:
+    def _rate(self, choice: DraftChoice, load: Load, lengths: list[float]) -> float:
+        """The same where acceptance lengths have these probabilities."""
+        if choice.draft_length == 1:
             return load.sequences / self.cost(load.sequences, load)
-        promised = promise(choice, outcomes(conditional, choice.draft_length), self.masks)
+        promised = promise(choice, lengths, self.masks)
         if load.sequences > 1:
             # in a batch, warm and cold windows share their steps
             return load.sequences * promised.tokens / self.cost(load.sequences * promised.rows, load)
@@ -183,6 +185,11 @@ class AutoPolicy(Policy):
             return ()
         first = turn * count % len(records)
         return records[first : first + count]
+
+    def _outgrown(self, load: Load, row_budget: int) -> bool:
+        """Whether the load is no longer what was decided for; one sequence of many more or less can wait."""
+        changed = abs(load.sequences - self._sequences)
+        return changed > OUTGROWN * self._sequences or (changed > 0 and load.sequences * self.choice.rows > row_budget)
 
     def _decide(self, load: Load, row_budget: int) -> None:
         self._decided += 1
@@ -223,16 +230,22 @@ class AutoPolicy(Policy):
     def _rates(self, load: Load, row_budget: int) -> dict[DraftChoice, float]:
         """What plain decoding promises, and for every k the likeliest groups, as many as the row budget allows."""
         conditional = self.survival.conditional()
-        settings = (c for c in self._settings(conditional) if c == AR or load.sequences * c.rows <= row_budget)
-        return {choice: self._rate(choice, load, conditional) for choice in settings}
+        rates = {AR: self._rate(AR, load, [1.0])}
+        for k in self.draft_lengths[1:]:
+            lengths = outcomes(conditional, k)
+            for choice in self._drafting(lengths):
+                if load.sequences * choice.rows <= row_budget:
+                    rates[choice] = self._rate(choice, load, lengths)
+        return rates
 
     def _settings(self, conditional: list[float]) -> list[DraftChoice]:
         """AR, and for every k each number of groups, for the likeliest outcomes where drafts survive like this."""
-        settings = [AR]
-        for k in self.draft_lengths[1:]:
-            lengths = outcomes(conditional, k)
-            settings += [DraftChoice(k, likeliest(lengths, groups)) for groups in range((k if self.masks else 0) + 1)]
-        return settings
+        return [AR, *(c for k in self.draft_lengths[1:] for c in self._drafting(outcomes(conditional, k)))]
+
+    def _drafting(self, lengths: list[float]) -> Iterator[DraftChoice]:
+        """No group, one for the likeliest acceptance length, one more for the next, and so on."""
+        groups = likeliest(lengths, len(lengths) if self.masks else 0)
+        return (DraftChoice(len(lengths), groups[:count]) for count in range(len(groups) + 1))
 
 
 def _size(choice: DraftChoice) -> tuple[int, int]:

@@ -42,7 +42,8 @@ class StepCost:
     per_key: float = 0.0
     per_score: float = 0.0
     drift: float = 1.0
-    _cells: dict[tuple[int, int], _Cell] = field(default_factory=dict)
+    #: by sequences and then by rows
+    _cells: dict[int, dict[int, _Cell]] = field(default_factory=dict)
 
     def __call__(self, rows: float, load: Load) -> float:
         """Seconds for a step of so many rows (all sequences together) under this load."""
@@ -55,15 +56,17 @@ class StepCost:
 
     def unless_seen(self, rows: float, load: Load) -> float:
         """The least that a step may take of which no more than two of its like were observed; infinity if they were."""
-        cell = self._cells.get(self._key(rows, load))
+        sequences, half_octave = self._key(rows, load)
+        cell = self._cells.get(sequences, {}).get(half_octave)
         return self._formula(rows, load) * self.drift if cell is None or cell.seen < FEW else inf
 
     def observe(self, rows: int, load: Load, seconds: float) -> None:
         """Learn from one step; a stalled one counts at most fourfold."""
-        key = self._key(rows, load)
-        cell = self._cells.get(key)
+        sequences, half_octave = self._key(rows, load)
+        cells = self._cells.setdefault(sequences, {})
+        cell = cells.get(half_octave)
         if cell is None:
-            cell = self._cells[key] = _Cell(self._extra(*key))
+            cell = cells[half_octave] = _Cell(self._extra(sequences, half_octave))
         expected = self._corrected(self._formula(rows, load), cell.extra)
         error = min(max(seconds / expected, 0.25), 4.0) - 1
         cell.extra += max(CELL_RATE, 1 / (cell.seen + 2)) * error * expected / self.drift
@@ -76,11 +79,11 @@ class StepCost:
 
     def _extra(self, sequences: int, rows: int) -> float:
         """The cell's own, or that of the nearest number of rows that was seen with as many sequences."""
-        cell = self._cells.get((sequences, rows))
-        if cell is not None:
-            return cell.extra
-        near = [(abs(key[1] - rows), cell.extra) for key, cell in self._cells.items() if key[0] == sequences]
-        return min(near)[1] if near else 0.0
+        cells = self._cells.get(sequences)
+        if not cells:
+            return 0.0
+        cell = cells.get(rows)
+        return (cells[min(cells, key=lambda seen: abs(seen - rows))] if cell is None else cell).extra
 
     def _formula(self, rows: float, load: Load) -> float:
         per_sequence = self.per_sequence * (load.sequences - 1)

@@ -15,8 +15,9 @@
 #define ROWS 6
 #define LOW 2
 #endif
-/* inputs of a block: its part of a panel stays in the nearest cache while all rows pass */
-#define INPUTS ((int64_t)(24576 / (PANEL * sizeof(REAL))))
+/* Inputs of a block: its part of a panel stays in the nearest cache while all rows pass. Each block's products are summed
+   by themselves, since long sums lose more by rounding than sums of short ones. */
+#define INPUTS 128
 /* inputs ahead of the current one that are fetched from farther caches */
 #define AHEAD 32
 /* tiles of rows from which on a block is converted to REAL once for all of them */
@@ -38,7 +39,7 @@ typedef struct {
     int kept, onto;
 } Product;
 
-/* numbers that sums begin with, those of one row `stride` behind the row before's */
+/* numbers that a block's sums are added to, those of one row `stride` behind the row before's */
 typedef struct {
     const REAL *at;
     int64_t stride;
@@ -62,7 +63,7 @@ INLINE void add_products(const REAL *x, int64_t x_stride, const char *weight, in
     const int64_t bytes = number_bytes(kept);
     vec part[ROWS][4 * WIDE];
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int i = 0; i < panels * WIDE; i++) part[r][i] = load(begin.at + r * begin.stride + i * LANES);
+        UNROLL for (int i = 0; i < panels * WIDE; i++) part[r][i] = (vec){0};
     for (int64_t k = 0; k < inputs; k++) {
         vec numbers[4 * WIDE];
         UNROLL for (int p = 0; p < panels; p++) {
@@ -74,7 +75,8 @@ INLINE void add_products(const REAL *x, int64_t x_stride, const char *weight, in
             UNROLL for (int i = 0; i < panels * WIDE; i++) part[r][i] += numbers[i] * x[r * x_stride + k];
     }
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int i = 0; i < panels * WIDE; i++) store(sums + r * stride + i * LANES, part[r][i]);
+        UNROLL for (int i = 0; i < panels * WIDE; i++)
+            store(sums + r * stride + i * LANES, load(begin.at + r * begin.stride + i * LANES) + part[r][i]);
 }
 
 #define TILE(rows, panels) \
