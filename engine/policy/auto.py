@@ -83,6 +83,8 @@ class AutoPolicy(Policy):
         self._stale = True
         self._next_probe = FIRST_PROBES
         self._sequences = 0
+        #: the turn of scouts, and the step of it that is their last
+        self._scouts_turn, self._scouts_until = -1, 0.0
 
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         load = Load(max(1, load.sequences), load.keys)
@@ -135,6 +137,10 @@ class AutoPolicy(Policy):
 
     def observe_window(self, drafted: int, accepted: int, record: DraftRecord) -> None:
         self._tokens += accepted + 1
+        if not drafted and record.hint is None:
+            # plain decoding, of which a large batch has many windows
+            record.fade()
+            return
         left_out = self.refinement.judge(record, drafted, accepted, self._usual)
         self.classes.observe(record, drafted, accepted, left_out)
         self._stale |= self.survival.observe(drafted, accepted, left_out)
@@ -179,9 +185,11 @@ class AutoPolicy(Policy):
         """
         turn, step = divmod(self._steps, SCOUT_STEPS)
         count = max(1, load.sequences // SCOUT_SHARE)
-        more = load.sequences + count * SCOUT_ROWS
-        dear = self.cost(more, load) / self.cost(load.sequences, load) - 1
-        if step * dear > CURIOSITY * SCOUT_STEPS:
+        if turn != self._scouts_turn:
+            more = load.sequences + count * SCOUT_ROWS
+            dear = self.cost(more, load) / self.cost(load.sequences, load) - 1
+            self._scouts_turn, self._scouts_until = turn, CURIOSITY * SCOUT_STEPS / max(dear, CURIOSITY)
+        if step > self._scouts_until:
             return ()
         first = turn * count % len(records)
         return records[first : first + count]

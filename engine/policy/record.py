@@ -34,10 +34,18 @@ class DraftRecord:
 
     def observe(self, drafted: int, accepted: int) -> None:
         """A window with `drafted` drafts beside d_0, the first `accepted` of which were right."""
+        if not drafted:
+            self.fade()
+            return
         judged = min(drafted, accepted + 1)
-        kept = DECAY**judged if drafted else FADE
+        kept = DECAY**judged
         self.trials = kept * self.trials + judged
         self.right = kept * self.right + accepted
+
+    def fade(self) -> None:
+        """A window without drafts."""
+        self.trials *= FADE
+        self.right *= FADE
 
     def kind(self, usual: float) -> int:
         """The request's class, 0 (drafts badly) to CLASSES - 1 (drafts well); `usual` is the share of them all."""

@@ -1,6 +1,6 @@
 /* Products with a weight that lies in panels of PANEL outputs, [panels, inputs, PANEL], the last one filled up with
-   zeros, as REAL or as float16. Every number is summed over the inputs in their order, whatever rows come with it: a
-   row has the same bits in every batch. */
+   zeros, as REAL or in 16 bits. Every number is summed in one order, whatever rows come with it: a row has the same bits
+   in every batch. */
 
 #include "vector.h"
 
@@ -79,8 +79,9 @@ INLINE void add_products(const REAL *x, int64_t x_stride, const char *weight, in
             store(sums + r * stride + i * LANES, load(begin.at + r * begin.stride + i * LANES) + part[r][i]);
 }
 
-#define TILE(rows, panels) \
-    case rows * 8 + panels: return add_products(x, x_stride, weight, panel_size, inputs, begin, sums, stride, rows, panels, kept);
+#define TILE(rows, panels)  \
+    case rows * 8 + panels: \
+        return add_products(x, x_stride, weight, panel_size, inputs, begin, sums, stride, rows, panels, kept);
 
 /* few rows take several panels at once, so that enough sums are under way */
 INLINE void add_tile_kept(const REAL *x, int64_t x_stride, const char *weight, int64_t panel_size, int64_t inputs,
@@ -140,8 +141,8 @@ static void add_block(const Product *p, int64_t panel, int64_t panels, int64_t f
         if (whole) add_tile(x, p->inputs, weight, panel_size, inputs, begin, sums, p->outputs, rows, whole, kept);
         begin.at += whole * PANEL;
         if (whole < panels)
-            add_narrow_tile(x, p->inputs, weight + whole * panel_size * number_bytes(kept), inputs, begin, sums + whole * PANEL,
-                            p->outputs, rows, p->outputs - first - whole * PANEL, kept);
+            add_narrow_tile(x, p->inputs, weight + whole * panel_size * number_bytes(kept), inputs, begin,
+                            sums + whole * PANEL, p->outputs, rows, p->outputs - first - whole * PANEL, kept);
     }
 }
 
@@ -154,12 +155,14 @@ static void add_panels(const Product *whole, int64_t row, int64_t rows, int64_t 
         add_block(&p, panel, panels, from, p.inputs - from < INPUTS ? p.inputs - from : INPUTS);
 }
 
-/* y [rows, outputs] = x [rows, inputs] @ weight + bias, which may be NULL, or y + x @ weight where it goes `onto` y; neither
-   x nor y has gaps */
-void product(const REAL *x, const void *weight, const REAL *bias, REAL *y, int64_t rows, int64_t inputs, int64_t outputs,
-             int64_t kept, int64_t onto, int64_t threads) {
+/* y [rows, outputs] = x [rows, inputs] @ weight + bias, which may be NULL, or y + x @ weight where it goes `onto` y;
+   neither x nor y has gaps */
+void product(const REAL *x, const void *weight, const REAL *bias, REAL *y, int64_t rows, int64_t inputs,
+             int64_t outputs, int64_t kept, int64_t onto, int64_t threads) {
     const Product product = {x, weight, bias, y, rows, inputs, outputs, kept, onto};
-    const int64_t all = (outputs + PANEL - 1) / PANEL, together = rows == 1 ? 4 : rows <= LOW ? 2 : 1;
+    const int64_t all = (outputs + PANEL - 1) / PANEL, few = rows == 1 ? 4 : rows <= LOW ? 2 : 1;
+    /* but no thread is left without a panel */
+    const int64_t together = few * threads <= all ? few : 1;
     /* equal parts, so that threads have the same work */
     const int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, height = parts ? (rows + parts - 1) / parts : 1;
 #pragma omp parallel for collapse(2) num_threads(threads) if (threads > 1 && rows * inputs * outputs >= MANY_PRODUCTS)
