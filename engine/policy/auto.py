@@ -27,9 +27,11 @@ OUTGROWN = 0.34
 CLASSES_PERIOD, LATER_CLASSES_PERIOD = 32, 64
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
 #: only assumed; more often at first, and while a rival comes close, which costs little and has to be known better
-PROBE_EVERY, PROBE_STEPS = 192, 4
-FIRST_PROBES, CLOSE_PROBES = 24, 48
+PROBE_EVERY, PROBE_STEPS = 256, 8
+FIRST_PROBES, CLOSE_PROBES = 32, 96
 CLOSE = 0.92
+#: of which the first say nothing of what they cost: another setting's numbers are still in the caches
+COLD_STEPS = 3
 #: a rival is not tried again before so many others had their turn
 TURNS = 3
 #: a rival must promise at least this share of the present setting's rate; every fourth time less, since promises err
@@ -146,7 +148,8 @@ class AutoPolicy(Policy):
         self._stale |= self.survival.observe(drafted, accepted, left_out)
 
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:
-        self.cost.observe(rows, load, seconds)
+        if not self._probing or self._steps - self._next_probe >= COLD_STEPS:
+            self.cost.observe(rows, load, seconds)
         for comparison in self._compared:
             comparison.observe(self._tokens, seconds)
 
@@ -213,12 +216,16 @@ class AutoPolicy(Policy):
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
         """The most promising setting that was not tried of late; none (the present one) if all promise too little.
 
-        Plain decoding comes first where its steps were not seen under such a load and may be short enough.
+        Plain decoding comes first where its steps were not seen under such a load and may be short enough, and has
+        every fourth turn unless it is hopeless: nothing may be slower than plain decoding, so what that costs is not
+        left to a guess, nor to what it cost long ago.
         """
         present = self.rate(self.choice, load)
-        if self.choice != AR and load.sequences >= RIVAL * present * self.cost.unless_seen(load.sequences, load):
-            # nothing may be slower than plain decoding, so what that costs is not left to a guess
-            return AR
+        if self.choice != AR:
+            unseen = load.sequences >= RIVAL * present * self.cost.unless_seen(load.sequences, load)
+            if unseen or (self._probes % 4 == 1 and self.rate(AR, load) >= OUTSIDER * present):
+                self._probes += not unseen
+                return AR
         rates = {c: rate for c, rate in self._rates(load, row_budget).items() if _size(c) != _size(self.choice)}
         self._probes += 1
         least = OUTSIDER if self._interval() == PROBE_EVERY and self._probes % 4 == 0 else RIVAL

@@ -16,6 +16,8 @@ LEAST = 0.1
 FEW = 3
 #: observations after which a cell is trusted enough that what is left of its error counts as drift
 SETTLED = 50
+#: a cell that was not seen for so many steps knows no more than so many observations tell: much may have changed
+ABSENT, LEFT = 64, 6
 
 
 @dataclass
@@ -24,6 +26,8 @@ class _Cell:
 
     extra: float = 0.0
     seen: int = 0
+    #: the step in which it was seen last
+    step: int = 0
 
 
 @dataclass
@@ -42,6 +46,7 @@ class StepCost:
     per_key: float = 0.0
     per_score: float = 0.0
     drift: float = 1.0
+    _steps: int = 0
     #: by sequences and then by rows
     _cells: dict[int, dict[int, _Cell]] = field(default_factory=dict)
 
@@ -67,6 +72,10 @@ class StepCost:
         cell = cells.get(half_octave)
         if cell is None:
             cell = cells[half_octave] = _Cell(self._extra(sequences, half_octave))
+        self._steps += 1
+        if self._steps - cell.step > ABSENT:
+            cell.seen = min(cell.seen, LEFT)
+        cell.step = self._steps
         expected = self._corrected(self._formula(rows, load), cell.extra)
         error = min(max(seconds / expected, 0.25), 4.0) - 1
         cell.extra += max(CELL_RATE, 1 / (cell.seen + 2)) * error * expected / self.drift
