@@ -27,11 +27,11 @@ OUTGROWN = 0.34
 CLASSES_PERIOD, LATER_CLASSES_PERIOD = 32, 64
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
 #: only assumed; more often at first, and while a rival comes close, which costs little and has to be known better
-PROBE_EVERY, PROBE_STEPS = 256, 8
-FIRST_PROBES, CLOSE_PROBES = 32, 96
+PROBE_EVERY, PROBE_STEPS = 192, 4
+FIRST_PROBES, CLOSE_PROBES = 24, 48
 CLOSE = 0.92
 #: of which the first say nothing of what they cost: another setting's numbers are still in the caches
-COLD_STEPS = 3
+COLD_STEPS = 2
 #: a rival is not tried again before so many others had their turn
 TURNS = 3
 #: a rival must promise at least this share of the present setting's rate; every fourth time less, since promises err
