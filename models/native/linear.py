@@ -48,8 +48,8 @@ class NativeLinear(nn.Module):
         super().__init__()
         self._product, self.dtype = products.product, products.dtype
         self.inputs, self.outputs = weight.shape
-        self.panels = products.panels(weight)
-        self.bias = None if bias is None else bias.contiguous()
+        self.panels = nn.Parameter(products.panels(weight), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.contiguous(), requires_grad=False)
         self._kept = _HALVES.get(self.panels.dtype, _REAL)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
