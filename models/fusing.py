@@ -63,14 +63,20 @@ class FusedLayer(nn.Module):
         self.num_heads, self.num_kv_heads, self.head_dim = layer.num_heads, layer.num_kv_heads, layer.head_dim
         self.attention_norm, self.mlp_norm = cast(RMSNorm, layer.attention_norm), cast(RMSNorm, layer.mlp_norm)
         self.q_norm, self.k_norm = layer.q_norm, layer.k_norm
-        self.qkv, self.output, self.gate_up, self.down = layer.qkv, layer.output, layer.gate_up, layer.down
+        self.qkv, self.output, self.down = layer.qkv, layer.output, layer.down
+        self.gate_up: nn.Module = layer.gate_up
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
         """As `Layer`'s; x is overwritten."""
         q, k, v = self._qkv(self.operations.rms_norm(x, self.attention_norm.weight, self.attention_norm.eps), cos, sin)
         attended = self.output(attention(self.index, q, k, v).flatten(-2))
         normed = self.operations.rms_norm(x, self.mlp_norm.weight, self.mlp_norm.eps, delta=attended)
-        return _add_product(x, self.operations.swiglu(self.gate_up(normed)), self.down)
+        return _add_product(x, self._gated(normed), self.down)
+
+    def _gated(self, x: Tensor) -> Tensor:
+        if isinstance(self.gate_up, NativeLinear) and self.gate_up.gates:
+            return self.gate_up.gated(x)
+        return self.operations.swiglu(self.gate_up(x))
 
     def _qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads: Tensor = self.qkv(x).unflatten(-1, (self.num_heads + 2 * self.num_kv_heads, self.head_dim))

@@ -57,21 +57,14 @@ void rotate_heads(REAL *heads, int64_t stride, const REAL *cos, const REAL *sin,
     }
 }
 
-/* silu(gate) * up of gate_up [rows, 2 * size] into out [rows, size]: gate / (1 + exp(-gate)), by exp(-|gate|) */
+/* silu(gate) * up of gate_up [rows, 2 * size] into out [rows, size] */
 void swiglu(const REAL *gate_up, REAL *out, int64_t rows, int64_t size, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1 && rows >= MANY_ROWS)
     for (int64_t row = 0; row < rows; row++) {
         const REAL *gates = gate_up + row * 2 * size, *ups = gates + size;
         REAL *to = out + row * size;
         int64_t i = 0;
-        for (; i + LANES <= size; i += LANES) {
-            const vec gate = load(gates + i), zero = {0};
-            const vec small = negative_exp(-vmax(gate, -gate));
-            const ints positive = gate > zero;
-            const vec one = small * 0 + 1;
-            const vec top = (vec)((positive & (ints)one) | (~positive & (ints)small));
-            store(to + i, gate * top / (small + 1) * load(ups + i));
-        }
+        for (; i + LANES <= size; i += LANES) store(to + i, silu(load(gates + i)) * load(ups + i));
         for (; i < size; i++) to[i] = gates[i] / (1 + (REAL)exp(-gates[i])) * ups[i];
     }
 }

@@ -17,11 +17,13 @@ class Products:
 
     def __init__(self, kernels: ctypes.CDLL, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.product = kernels.product
+        self.product, self.gated_product = kernels.product, kernels.gated_product
         self.product.argtypes = (*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 6)
-        self.product.restype = None
+        self.gated_product.argtypes = (*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 5)
+        self.product.restype = self.gated_product.restype = None
         kernels.product_panel.restype = ctypes.c_int64
-        self._panel = kernels.product_panel()
+        #: numbers in a panel's row
+        self.panel: int = kernels.product_panel()
 
     def kept_as(self, weight: Tensor) -> torch.dtype:
         """What holds every number of the weight exactly, in half the bytes where that can be."""
@@ -34,9 +36,9 @@ class Products:
     def panels(self, weight: Tensor) -> Tensor:
         """weight [in, out] as [panels, in, panel] of `kept_as`, the last panel filled up with zeros."""
         inputs, outputs = weight.shape
-        count = -(-outputs // self._panel)
-        panels = torch.zeros(count, inputs, self._panel, dtype=self.kept_as(weight))
-        for number, columns in enumerate(weight.split(self._panel, 1)):
+        count = -(-outputs // self.panel)
+        panels = torch.zeros(count, inputs, self.panel, dtype=self.kept_as(weight))
+        for number, columns in enumerate(weight.split(self.panel, 1)):
             panels[number, :, : columns.shape[1]] = columns
         return panels
 
@@ -46,7 +48,7 @@ class NativeLinear(nn.Module):
 
     def __init__(self, products: Products, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self._product, self.dtype = products.product, products.dtype
+        self._products, self.dtype = products, products.dtype
         self.inputs, self.outputs = weight.shape
         self.panels = nn.Parameter(products.panels(weight), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.contiguous(), requires_grad=False)
@@ -65,7 +67,7 @@ class NativeLinear(nn.Module):
     def _multiply(self, x: Tensor, out: Tensor, bias: Tensor | None, onto: bool) -> Tensor:
         assert out.is_contiguous() and x.shape[1] == self.inputs and x.dtype == out.dtype == self.dtype
         x = x.contiguous()
-        self._product(
+        self._products.product(
             x.data_ptr(),
             self.panels.data_ptr(),
             None if bias is None else bias.data_ptr(),
@@ -75,6 +77,29 @@ class NativeLinear(nn.Module):
             self.outputs,
             self._kept,
             onto,
+            torch.get_num_threads(),
+        )
+        return out
+
+    @property
+    def gates(self) -> bool:
+        """Whether the outputs can be gates and ups of `gated`: each begin with a panel."""
+        return self.outputs % (2 * self._products.panel) == 0
+
+    def gated(self, x: Tensor) -> Tensor:
+        """silu(gate) · up [tokens, out / 2] where this layer's outputs are gates and, behind them, ups."""
+        assert self.gates and x.shape[1] == self.inputs and x.dtype == self.dtype
+        x = x.contiguous()
+        out = x.new_empty(x.shape[0], self.outputs // 2)
+        self._products.gated_product(
+            x.data_ptr(),
+            self.panels.data_ptr(),
+            None if self.bias is None else self.bias.data_ptr(),
+            out.data_ptr(),
+            x.shape[0],
+            self.inputs,
+            self.outputs // 2,
+            self._kept,
             torch.get_num_threads(),
         )
         return out

@@ -24,20 +24,24 @@
 #define MANY_TILES 8
 /* rows that pass a panel before the next panel: more would have left the nearer caches by then */
 #define MOST_ROWS 192
+/* the same for gates, whose sums wait in the nearest cache for the ups */
+#define MOST_GATED_ROWS 96
 /* products from which on waking the other threads pays */
 #define MANY_PRODUCTS 60000
 
 /* how a weight's numbers are kept; mirrored in linear.py */
 enum { AS_REAL, AS_FLOAT16, AS_BFLOAT16 };
 
+/* y [rows, width] = x [rows, inputs] @ some panels + bias, which may be NULL, or y + x @ panels where it goes `onto` y.
+   A panel begins `apart` numbers behind the one before it, a row of y `stride`, one of x `inputs`. */
 typedef struct {
     const REAL *x;
     const char *weight;
     const REAL *bias;
     REAL *y;
-    int64_t rows, inputs, outputs;
+    int64_t rows, inputs, panels, apart, width, stride;
     int kept, onto;
-} Product;
+} Strip;
 
 /* numbers that a block's sums are added to, those of one row `stride` behind the row before's */
 typedef struct {
@@ -114,12 +118,11 @@ static void add_narrow_tile(const REAL *x, int64_t x_stride, const char *weight,
     for (int64_t r = 0; r < rows; r++) memcpy(sums + r * stride, whole + r * PANEL, width * sizeof(REAL));
 }
 
-/* y's columns of the panels from `panel` on for the inputs from `from` on, tile by tile of the rows */
-static void add_block(const Product *p, int64_t panel, int64_t panels, int64_t from, int64_t inputs) {
-    const int64_t tiles = (p->rows + ROWS - 1) / ROWS, panel_size = p->inputs * PANEL, first = panel * PANEL;
-    const int64_t whole = p->outputs - first < panels * PANEL ? panels - 1 : panels;
-    const char *weight = p->weight + (panel * panel_size + from * PANEL) * number_bytes(p->kept);
-    int kept = p->kept;
+/* the strip's product for the inputs from `from` on, tile by tile of the rows */
+static void add_block(const Strip *s, int64_t from, int64_t inputs) {
+    const int64_t tiles = (s->rows + ROWS - 1) / ROWS, whole = s->width / PANEL;
+    const char *weight = s->weight + from * PANEL * number_bytes(s->kept);
+    int kept = s->kept;
 #ifdef SINGLE
     REAL converted[INPUTS * PANEL];
     if (kept != AS_REAL && tiles >= MANY_TILES) {
@@ -133,42 +136,96 @@ static void add_block(const Product *p, int64_t panel, int64_t panels, int64_t f
 #endif
     for (int64_t t = 0, row = 0, rows; t < tiles; t++, row += rows) {
         /* tiles of about the same height, since low ones are slow */
-        rows = (p->rows - row + tiles - t - 1) / (tiles - t);
-        const REAL *x = p->x + row * p->inputs + from;
-        REAL *sums = p->y + row * p->outputs + first;
-        Begin begin = {sums, p->outputs};
-        if (from == 0 && !p->onto) begin = (Begin){p->bias ? p->bias + first : zeros, 0};
-        if (whole) add_tile(x, p->inputs, weight, panel_size, inputs, begin, sums, p->outputs, rows, whole, kept);
+        rows = (s->rows - row + tiles - t - 1) / (tiles - t);
+        const REAL *x = s->x + row * s->inputs + from;
+        REAL *sums = s->y + row * s->stride;
+        Begin begin = {sums, s->stride};
+        if (from == 0 && !s->onto) begin = (Begin){s->bias ? s->bias : zeros, 0};
+        if (whole) add_tile(x, s->inputs, weight, s->apart, inputs, begin, sums, s->stride, rows, whole, kept);
         begin.at += whole * PANEL;
-        if (whole < panels)
-            add_narrow_tile(x, p->inputs, weight + whole * panel_size * number_bytes(kept), inputs, begin,
-                            sums + whole * PANEL, p->outputs, rows, p->outputs - first - whole * PANEL, kept);
+        if (whole < s->panels)
+            add_narrow_tile(x, s->inputs, weight + whole * s->apart * number_bytes(kept), inputs, begin,
+                            sums + whole * PANEL, s->stride, rows, s->width - whole * PANEL, kept);
     }
 }
 
-/* y's columns of the panels from `panel` on, for `rows` rows from `row` on or what there is */
-static void add_panels(const Product *whole, int64_t row, int64_t rows, int64_t panel, int64_t panels) {
-    Product p = *whole;
-    p.x += row * p.inputs, p.y += row * p.outputs;
-    p.rows = p.rows - row < rows ? p.rows - row : rows;
-    for (int64_t from = 0; from < p.inputs; from += INPUTS)
-        add_block(&p, panel, panels, from, p.inputs - from < INPUTS ? p.inputs - from : INPUTS);
+static void multiply(const Strip *s) {
+    for (int64_t from = 0; from < s->inputs; from += INPUTS)
+        add_block(s, from, s->inputs - from < INPUTS ? s->inputs - from : INPUTS);
 }
+
+/* rows that pass a panel together: equal parts, so that threads have the same work */
+static int64_t height_of_parts(int64_t rows, int64_t most) {
+    const int64_t parts = (rows + most - 1) / most;
+    return parts ? (rows + parts - 1) / parts : 1;
+}
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* y [rows, outputs] = x [rows, inputs] @ weight + bias, which may be NULL, or y + x @ weight where it goes `onto` y;
    neither x nor y has gaps */
-void product(const REAL *x, const void *weight, const REAL *bias, REAL *y, int64_t rows, int64_t inputs,
+void product(const REAL *x, const char *weight, const REAL *bias, REAL *y, int64_t rows, int64_t inputs,
              int64_t outputs, int64_t kept, int64_t onto, int64_t threads) {
-    const Product product = {x, weight, bias, y, rows, inputs, outputs, kept, onto};
     const int64_t all = (outputs + PANEL - 1) / PANEL, few = rows == 1 ? 4 : rows <= LOW ? 2 : 1;
     /* but no thread is left without a panel */
-    const int64_t together = few * threads <= all ? few : 1;
-    /* equal parts, so that threads have the same work */
-    const int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, height = parts ? (rows + parts - 1) / parts : 1;
+    const int64_t together = few * threads <= all ? few : 1, height = height_of_parts(rows, MOST_ROWS);
 #pragma omp parallel for collapse(2) num_threads(threads) if (threads > 1 && rows * inputs * outputs >= MANY_PRODUCTS)
     for (int64_t row = 0; row < rows; row += height)
-        for (int64_t panel = 0; panel < all; panel += together)
-            add_panels(&product, row, height, panel, all - panel < together ? all - panel : together);
+        for (int64_t panel = 0; panel < all; panel += together) {
+            const int64_t first = panel * PANEL, panels = least(together, all - panel);
+            const Strip strip = {.x = x + row * inputs,
+                                 .weight = weight + first * inputs * number_bytes(kept),
+                                 .bias = bias ? bias + first : NULL,
+                                 .y = y + row * outputs + first,
+                                 .rows = least(height, rows - row),
+                                 .inputs = inputs,
+                                 .panels = panels,
+                                 .apart = inputs * PANEL,
+                                 .width = least(panels * PANEL, outputs - first),
+                                 .stride = outputs,
+                                 .kept = kept,
+                                 .onto = onto};
+            multiply(&strip);
+        }
+}
+
+/* silu(gate) * up into out [rows, size], where [gate, up] [rows, 2 * size] = x [rows, inputs] @ weight + bias, which may
+   be NULL; size is a multiple of PANEL. A panel of gates and the ups that belong to it stay with one thread. */
+void gated_product(const REAL *x, const char *weight, const REAL *bias, REAL *out, int64_t rows, int64_t inputs,
+                   int64_t size, int64_t kept, int64_t threads) {
+    const int64_t height = height_of_parts(rows, MOST_GATED_ROWS), to_ups = size * inputs;
+    /* few rows take both panels at once */
+    const int64_t panels = rows <= LOW ? 2 : 1;
+#pragma omp parallel for collapse(2) num_threads(threads) if (threads > 1 && 2 * rows * inputs * size >= MANY_PRODUCTS)
+    for (int64_t row = 0; row < rows; row += height)
+        for (int64_t first = 0; first < size; first += PANEL) {
+            REAL both[MOST_GATED_ROWS * 2 * PANEL];
+            Strip strip = {.x = x + row * inputs,
+                           .weight = weight + first * inputs * number_bytes(kept),
+                           .y = both,
+                           .rows = least(height, rows - row),
+                           .inputs = inputs,
+                           .panels = panels,
+                           .apart = to_ups,
+                           .width = panels * PANEL,
+                           .stride = 2 * PANEL,
+                           .kept = kept,
+                           .onto = bias != NULL};
+            for (int64_t r = 0; bias && r < strip.rows; r++) {
+                memcpy(both + r * 2 * PANEL, bias + first, PANEL * sizeof(REAL));
+                memcpy(both + r * 2 * PANEL + PANEL, bias + size + first, PANEL * sizeof(REAL));
+            }
+            multiply(&strip);
+            if (panels == 1) {
+                strip.weight += to_ups * number_bytes(kept), strip.y += PANEL;
+                multiply(&strip);
+            }
+            for (int64_t r = 0; r < strip.rows; r++)
+                for (int64_t i = 0; i < PANEL; i += LANES) {
+                    const REAL *gate = both + r * 2 * PANEL + i;
+                    store(out + (row + r) * size + first + i, silu(load(gate)) * load(gate + PANEL));
+                }
+        }
 }
 
 /* numbers of a panel's row */

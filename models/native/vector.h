@@ -158,3 +158,11 @@ INLINE vec negative_exp(vec x) {
     return y;
 }
 #endif
+
+/* x / (1 + exp(-x)), by exp(-|x|), which cannot overflow */
+INLINE vec silu(vec x) {
+    const vec zero = {0}, small = negative_exp(-vmax(x, -x)), one = small * 0 + 1;
+    const ints positive = x > zero;
+    const vec top = (vec)((positive & (ints)one) | (~positive & (ints)small));
+    return x * top / (small + 1);
+}

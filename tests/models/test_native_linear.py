@@ -9,6 +9,7 @@ import torch
 
 import models.native
 from models.linear import Linear
+from models.native.layer_operations import NativeOperations
 from models.native.library import compiler, library
 from models.native.linear import NativeLinear, Products
 
@@ -83,11 +84,32 @@ def test_a_row_has_the_same_bits_with_whatever_rows_it_is_computed(
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("rows", [*ROWS, 97, 200])
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+@pytest.mark.parametrize(("dtype", "kept"), KEPT)
+def test_gates_and_ups_at_once_have_the_bits_of_one_after_the_other(
+    dtype: torch.dtype, kept: torch.dtype, bias: bool, rows: int
+) -> None:
+    operations = NativeOperations.make(dtype)
+    assert operations is not None
+    plain = plain_linear(300, 2 * 96, dtype, kept, bias)
+    native = operations.linear(plain.weight, plain.bias)
+    x = torch.randn(rows, 300, dtype=dtype)
+    assert torch.equal(native.gated(x), operations.swiglu(native(x)))
+
+
+@pytest.mark.parametrize(("outputs", "gates"), [(128, True), (2 * 33, False), (64 + 33, False)])
+def test_ups_that_do_not_begin_with_a_panel_are_no_ups_to_it(outputs: int, gates: bool) -> None:
+    assert NativeLinear(products(torch.float32), torch.ones(8, outputs)).gates == gates
+
+
 def test_inputs_may_lie_in_memory_with_gaps() -> None:
     plain = plain_linear(64, 40, torch.float32, torch.float16)
     native = NativeLinear(products(torch.float32), plain.weight, plain.bias)
     x = torch.randn(9, 128)[:, ::2]
     assert torch.equal(native(x), native(x.contiguous()))
+    wide = NativeLinear(products(torch.float32), torch.randn(64, 128))
+    assert torch.equal(wide.gated(x), wide.gated(x.contiguous()))
 
 
 def test_what_is_no_number_stays_in_its_row() -> None:
