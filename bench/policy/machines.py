@@ -69,6 +69,6 @@ B200_8B = Roofline("Qwen3-8B on a B200", 8.2e9, 147_456, 7.2e12, 1590e12, 0.2e-3
 CPU_5M = Table(
     "tidar-python-5m on two CPU cores",
     rows=(1, 2, 4, 8, 12, 16, 20, 32, 64, 128, 256),
-    milliseconds=(1.9, 2.1, 2.1, 2.7, 3.2, 3.7, 4.1, 5.4, 9.8, 13.7, 26.5),
+    milliseconds=(1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 2.7, 3.6, 6.5, 11.8, 22.6),
     per_sequence=0.12e-3,
 )
