@@ -109,13 +109,7 @@ class WindowShape(Shape):
         return _mask(self)
 
     def limits(self) -> IntArray:
-        rows = np.zeros((3, self.rows), dtype=np.int64)
-        rows[0, : self.clean] = np.arange(1, self.clean + 1)
-        rows[1, : self.clean] = self.rows
-        for index, seen in enumerate(self.groups):
-            start = self.clean + index * self.group_length
-            rows[:, start : start + self.group_length] = np.array([[seen], [start], [start + self.group_length]])
-        return rows
+        return _limits(self)
 
 
 @lru_cache(maxsize=512)
@@ -123,6 +117,17 @@ def _offsets(shape: WindowShape) -> IntArray:
     parts = [np.arange(shape.clean)]
     parts += [np.arange(seen, seen + shape.group_length) for seen in shape.groups]
     return np.concatenate(parts)
+
+
+@lru_cache(maxsize=128)
+def _limits(shape: WindowShape) -> IntArray:
+    limits = np.zeros((3, shape.rows), dtype=np.int64)
+    limits[0, : shape.clean] = np.arange(1, shape.clean + 1)
+    limits[1, : shape.clean] = shape.rows
+    for index, seen in enumerate(shape.groups):
+        start = shape.clean + index * shape.group_length
+        limits[:, start : start + shape.group_length] = np.array([[seen], [start], [start + shape.group_length]])
+    return limits
 
 
 @lru_cache(maxsize=128)

@@ -54,7 +54,7 @@ def _native_hindrance(device: torch.device, dtype: torch.dtype) -> str | None:
     if device.type != "cpu":
         return "is for --device cpu"
     if NativeAttention.kernels(dtype) is None or NativeOperations.make(dtype) is None:
-        return "needs gcc, and float32 or float64"
+        return "needs a C compiler, and float32 or float64"
     return None
 
 

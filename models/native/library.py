@@ -32,8 +32,9 @@ PREBUILT = Path(__file__).parent / "prebuilt"
 #: sums stay in the order they are written in, for rows are to have the same bits in every batch
 _MATH = ("-fno-math-errno", "-fno-trapping-math", "-fno-associative-math", "-ffp-contract=fast")
 _OPTIONS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-Wno-psabi", *_MATH)
-#: with OpenMP a kernel shares torch's threads; without it has one
-_ATTEMPTS = (("-fopenmp",), ())
+#: With GNU's OpenMP a kernel shares torch's threads; without it has one. Clang's would bring threads of its own, which
+#: take the cores from torch's.
+_ATTEMPTS = {"gcc": (("-fopenmp",), ()), "clang": ((),)}
 _TIMEOUT_SECONDS = 120.0
 _HEADERS = Path(__file__).parent
 
@@ -73,8 +74,15 @@ def prebuild(folder: Path) -> list[Path]:
 
 
 def compiler() -> str | None:
-    """The C compiler: what CC names, or cc or gcc."""
-    return next((found for name in (os.environ.get("CC"), "cc", "gcc") if name and (found := shutil.which(name))), None)
+    """The C compiler: what CC names, or cc, gcc or clang."""
+    names = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def _is_clang(found: str) -> bool:
+    """Whatever it is called: macOS has it as cc and as gcc."""
+    told = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+    return "clang" in told.stdout
 
 
 def _first_error(output: str) -> str:
@@ -116,7 +124,8 @@ def _compile(folder: Path, dtype: torch.dtype, level: str, target: Path) -> None
     command = [found, *_OPTIONS, f"-march={level}", *DTYPES[dtype], f"-I{_HEADERS}", *map(str, _sources(folder))]
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         built = Path(scratch) / target.name
-        for attempt, extra in enumerate(_ATTEMPTS):
+        attempts = _ATTEMPTS["clang" if _is_clang(found) else "gcc"]
+        for attempt, extra in enumerate(attempts):
             try:
                 subprocess.run(
                     [*command, *extra, "-o", str(built), "-lm"],
@@ -127,7 +136,7 @@ def _compile(folder: Path, dtype: torch.dtype, level: str, target: Path) -> None
                 )
                 break
             except subprocess.SubprocessError:
-                if attempt == len(_ATTEMPTS) - 1:
+                if attempt == len(attempts) - 1:
                     raise
         os.replace(built, target)
 

@@ -27,7 +27,11 @@ typedef int64_t integer;
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
 #define INLINE static inline __attribute__((always_inline))
 /* loops over registers must be unrolled, or the registers become memory */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 /* loaded from and stored at any address */
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -87,11 +91,22 @@ INLINE vec vmax(vec a, vec b) {
     return (vec)((larger & (ints)a) | (~larger & (ints)b));
 }
 
+/* lane l has number lanes[l] of a's and, behind them, b's; `lanes` are constants to the compiler */
+INLINE vec shuffled(vec a, vec b, ints lanes) {
+#ifdef __clang__
+    vec y;
+    UNROLL for (int64_t l = 0; l < LANES; l++) y[l] = lanes[l] < LANES ? a[lanes[l]] : b[lanes[l] - LANES];
+    return y;
+#else
+    return __builtin_shuffle(a, b, lanes);
+#endif
+}
+
 /* each lane has the number of the lane `by` away, `by` a power of two */
 INLINE vec swapped(vec x, const int64_t by) {
     ints lanes;
     UNROLL for (int64_t l = 0; l < LANES; l++) lanes[l] = l ^ by;
-    return __builtin_shuffle(x, lanes);
+    return shuffled(x, x, lanes);
 }
 
 INLINE REAL largest(vec x) {
@@ -115,8 +130,8 @@ INLINE void transpose(vec *rows) {
         UNROLL for (int64_t l = 0; l < LANES; l++) {
             if (l & by) continue;
             const vec a = rows[l], b = rows[l + by];
-            rows[l] = __builtin_shuffle(a, b, low);
-            rows[l + by] = __builtin_shuffle(a, b, high);
+            rows[l] = shuffled(a, b, low);
+            rows[l + by] = shuffled(a, b, high);
         }
     }
 }
@@ -130,7 +145,7 @@ INLINE vec sums_of(vec *rows) {
             neighbours[l] = l & by ? LANES + l - by : l + by;
         }
         UNROLL for (int64_t l = 0; l < LANES; l += 2 * by)
-            rows[l] = __builtin_shuffle(rows[l], rows[l + by], own) + __builtin_shuffle(rows[l], rows[l + by], neighbours);
+            rows[l] = shuffled(rows[l], rows[l + by], own) + shuffled(rows[l], rows[l + by], neighbours);
     }
     return rows[0];
 }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 import torch
 
+import models.native
+from engine.attention.native_window import SOURCES
 from models.native.library import LEVELS, compiler, library, prebuild
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
@@ -72,6 +75,30 @@ def test_a_compiler_without_openmp_will_do(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CC", os.fspath(wrapper))
     loaded = library(sources(tmp_path, "int answer(void) { return 4; }"), torch.float32)
     assert loaded is not None and loaded.answer() == 4
+
+
+def test_clang_brings_no_threads_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper, seen = tmp_path / "cc", tmp_path / "seen"
+    wrapper.write_text(
+        f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Apple clang version 17.0.0"; exit; fi\n'
+        f'echo "$*" >> {seen}\nexec {compiler()} "$@"\n'
+    )
+    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CC", os.fspath(wrapper))
+    loaded = library(sources(tmp_path, "int answer(void) { return 6; }"), torch.float32)
+    assert loaded is not None and loaded.answer() == 6
+    assert "-march" in seen.read_text() and "-fopenmp" not in seen.read_text()
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="there is no clang")
+@pytest.mark.parametrize("folder", [Path(models.native.__file__).parent, SOURCES], ids=["layers", "attention"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_clang_compiles_the_kernels(dtype: torch.dtype, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.native.library.PREBUILT", Path("none"))
+    monkeypatch.setenv("CC", "clang")
+    library.cache_clear()
+    assert library(folder, dtype) is not None
+    library.cache_clear()
 
 
 def test_what_came_with_the_installation_needs_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

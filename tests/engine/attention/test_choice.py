@@ -48,7 +48,7 @@ def test_without_a_compiler_torch_serves(
             assert choose_kernels("auto", CPU, torch.float32) is Kernels.TORCH
         assert "torch computes: there is no C compiler (install gcc)" in caplog.text
         with pytest.raises(
-            EngineError, match="native needs gcc, and float32 or float64; use --attention-backend torch"
+            EngineError, match="native needs a C compiler, and float32 or float64; use --attention-backend torch"
         ):
             choose_kernels("native", CPU, torch.float32)
     finally:
