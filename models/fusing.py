@@ -34,10 +34,14 @@ class LayerOperations(ABC):
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """silu(gate) · up for gate_up [tokens, 2 · size], as [tokens, size]."""
 
+    def fuse(self, layer: Layer) -> FusedLayer:
+        """The layer by these operations."""
+        return FusedLayer(layer, self)
+
 
 def fuse_layers(decoder: Decoder, operations: LayerOperations) -> None:
     """Replace the decoder's layers by fused ones for inference, in place, on the same weights."""
-    decoder.layers = nn.ModuleList(FusedLayer(cast(Layer, layer), operations) for layer in decoder.layers)
+    decoder.layers = nn.ModuleList(operations.fuse(cast(Layer, layer)) for layer in decoder.layers)
     decoder.norm = FusedNorm(cast(RMSNorm, decoder.norm), operations)
 
 
@@ -68,24 +72,33 @@ class FusedLayer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
         """As `Layer`'s; x is overwritten."""
-        q, k, v = self._qkv(self.operations.rms_norm(x, self.attention_norm.weight, self.attention_norm.eps), cos, sin)
-        attended = self.output(attention(self.index, q, k, v).flatten(-2))
-        normed = self.operations.rms_norm(x, self.mlp_norm.weight, self.mlp_norm.eps, delta=attended)
+        q, k, v = self._before(x, cos, sin)
+        return self._after(x, attention(self.index, q, k, v).flatten(-2))
+
+    def _before(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [tokens, size] to queries, keys and values [tokens, heads, head_dim], rotated."""
+        normed = self.operations.rms_norm(x, self.attention_norm.weight, self.attention_norm.eps)
+        heads: Tensor = self.qkv(normed).unflatten(-1, (self.num_heads + 2 * self.num_kv_heads, self.head_dim))
+        norms = None
+        if self.q_norm is not None and self.k_norm is not None:
+            norms = self.q_norm.weight, self.k_norm.weight, self.q_norm.eps
+        rotated = self.num_heads + self.num_kv_heads
+        self.operations.rotate_heads(heads[:, :rotated], cos, sin, self.num_heads, norms)
+        return self._split(heads)
+
+    def _split(self, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rotated = self.num_heads + self.num_kv_heads
+        return heads[:, : self.num_heads], heads[:, self.num_heads : rotated], heads[:, rotated:]
+
+    def _after(self, x: Tensor, attended: Tensor) -> Tensor:
+        """x [tokens, size] with attended [tokens, heads · head_dim] and the feed-forward part added."""
+        normed = self.operations.rms_norm(x, self.mlp_norm.weight, self.mlp_norm.eps, delta=self.output(attended))
         return _add_product(x, self._gated(normed), self.down)
 
     def _gated(self, x: Tensor) -> Tensor:
         if isinstance(self.gate_up, NativeLinear) and self.gate_up.gates:
             return self.gate_up.gated(x)
         return self.operations.swiglu(self.gate_up(x))
-
-    def _qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        heads: Tensor = self.qkv(x).unflatten(-1, (self.num_heads + 2 * self.num_kv_heads, self.head_dim))
-        norms = None
-        if self.q_norm is not None and self.k_norm is not None:
-            norms = self.q_norm.weight, self.k_norm.weight, self.q_norm.eps
-        rotated = self.num_heads + self.num_kv_heads
-        self.operations.rotate_heads(heads[:, :rotated], cos, sin, self.num_heads, norms)
-        return heads[:, : self.num_heads], heads[:, self.num_heads : rotated], heads[:, rotated:]
 
 
 def _add_product(x: Tensor, y: Tensor, linear: nn.Module) -> Tensor:

@@ -1,7 +1,7 @@
 /* The small operations between a layer's products, each in one pass over its rows. A row's result does not depend on
    how many others there are. */
 
-#include "vector.h"
+#include "operations.h"
 
 /* fewer rows are not worth waking other threads for */
 #define MANY_ROWS 32

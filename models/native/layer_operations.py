@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.decoder import Layer
 from models.fusing import LayerOperations, Norms
+from models.native.layer import Halves, NativeLayer
 from models.native.library import library
 from models.native.linear import NativeLinear, Products
 
@@ -19,7 +21,7 @@ class NativeOperations(LayerOperations):
     """float32 or float64; every tensor but `heads` lies in memory without gaps, as products leave theirs."""
 
     def __init__(self, kernels: ctypes.CDLL, dtype: torch.dtype) -> None:
-        self._products = Products(kernels, dtype)
+        self._products, self._halves = Products(kernels, dtype), Halves(kernels)
         self._rms_norm, self._rotate, self._swiglu = kernels.rms_norm, kernels.rotate_heads, kernels.swiglu
         self._rms_norm.argtypes = (*[_POINTER] * 4, _SIZE, _SIZE, _REAL, _SIZE)
         self._rotate.argtypes = (_POINTER, _SIZE, *[_POINTER] * 4, *[_SIZE] * 4, _REAL, _SIZE)
@@ -32,6 +34,9 @@ class NativeOperations(LayerOperations):
         """None where this machine has no kernels for `dtype`."""
         kernels = library(Path(__file__).parent, dtype)
         return None if kernels is None else cls(kernels, dtype)
+
+    def fuse(self, layer: Layer) -> NativeLayer:
+        return NativeLayer(layer, self, self._halves)
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> NativeLinear:
         """weight [in, out], bias [out]."""

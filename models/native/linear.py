@@ -52,7 +52,8 @@ class NativeLinear(nn.Module):
         self.inputs, self.outputs = weight.shape
         self.panels = nn.Parameter(products.panels(weight), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.contiguous(), requires_grad=False)
-        self._kept = _HALVES.get(self.panels.dtype, _REAL)
+        #: how the panels are kept, as product.c knows it
+        self.kept = _HALVES.get(self.panels.dtype, _REAL)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x [tokens, in] to [tokens, out]."""
@@ -75,7 +76,7 @@ class NativeLinear(nn.Module):
             x.shape[0],
             self.inputs,
             self.outputs,
-            self._kept,
+            self.kept,
             onto,
             torch.get_num_threads(),
         )
@@ -99,7 +100,7 @@ class NativeLinear(nn.Module):
             x.shape[0],
             self.inputs,
             self.outputs // 2,
-            self._kept,
+            self.kept,
             torch.get_num_threads(),
         )
         return out

@@ -2,7 +2,7 @@
    zeros, as REAL or in 16 bits. Every number is summed in one order, whatever rows come with it: a row has the same bits
    in every batch. */
 
-#include "vector.h"
+#include "operations.h"
 
 /* vectors in a panel's row, and its numbers */
 #define WIDE 2
