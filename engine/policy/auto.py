@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 from engine.policy.acceptance import Survival, outcomes
 from engine.policy.base import Load, Policy, StepChoice
@@ -67,10 +68,12 @@ class AutoPolicy(Policy):
         #: those for which the step that was chosen counts
         self._compared: list[Comparison] = []
         self.choice = AR
+        self._together = StepChoice(AR)
         #: decisions so far, and the one that the windows' prices rest on
         self._decided = 0
         self._priced = 0
-        self._usual = 0.0
+        #: everybody's share of right drafts at the last decision
+        self._usual = self.classes.usual
         #: whether steps like the last decision's leave time for refining
         self._affordable = False
         self._rival = AR
@@ -89,7 +92,8 @@ class AutoPolicy(Policy):
         self._scouts_turn, self._scouts_until = -1, 0.0
 
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
-        load = Load(max(1, load.sequences), load.keys)
+        if not load.sequences:
+            load = Load(1, load.keys)
         self._tokens = 0
         period = PERIOD if self._steps < LATER else LATER_PERIOD
         if self._stale or self._steps % period == 0 or self._outgrown(load, row_budget):
@@ -115,25 +119,26 @@ class AutoPolicy(Policy):
         self._compared.clear()
         self.wants_hints = False
         if not self._learns_each or not load.sequences:
-            return StepChoice(common)
-        self._usual = self.classes.usual
+            return self._for_all(common)
         alone = load.sequences == 1
         if not alone and self._steps % (CLASSES_PERIOD if self._steps < LATER else LATER_CLASSES_PERIOD) == 0:
             self.classes.decide(records, self.choice, self._settings, lambda rows: self.cost(rows, load), row_budget)
         if self._probing and self._rival != self.choice:
-            return StepChoice(common)
+            return self._for_all(common)
         classes: tuple[DraftChoice, ...] = ()
         if not alone and self.classes.settings:
             self._compared.append(self.classes.comparison)
             classes = self.classes.now()
         elif common == AR:
             scouts = () if alone else self._scouts(load, records)
+            if not scouts:
+                return self._for_all(common)
             return StepChoice(common, scouts=scouts, scouting=DraftChoice(self.draft_lengths[1]))
         if self._affordable:
             self._compared.append(self.refinement.comparison)
             self.wants_hints = self.refinement.comparison.apart()
         if not self.wants_hints:
-            return StepChoice(common, classes, self._usual)
+            return StepChoice(common, classes, self._usual) if classes else self._for_all(common)
         self._set_prices(common, load)
         return StepChoice(common, classes, self._usual, refined=self._refined)
 
@@ -144,7 +149,7 @@ class AutoPolicy(Policy):
             record.fade()
             return
         left_out = self.refinement.judge(record, drafted, accepted, self._usual)
-        self.classes.observe(record, drafted, accepted, left_out)
+        self.classes.observe(record, drafted, accepted, left_out, self._usual)
         self._stale |= self.survival.observe(drafted, accepted, left_out)
 
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:
@@ -158,18 +163,25 @@ class AutoPolicy(Policy):
 
     def rate(self, choice: DraftChoice, load: Load) -> float:
         """Expected committed tokens per second of the whole batch."""
-        return self._rate(choice, load, self.survival.lengths(choice.draft_length))
+        lengths = self.survival.lengths(choice.draft_length)
+        return self._rate(choice, load.sequences, lengths, lambda rows: self.cost(rows, load))
 
-    def _rate(self, choice: DraftChoice, load: Load, lengths: list[float]) -> float:
-        """The same where acceptance lengths have these probabilities."""
+    def _rate(self, choice: DraftChoice, sequences: int, lengths: list[float], cost: Callable[[float], float]) -> float:
+        """The same where acceptance lengths have these probabilities and so many rows this cost in seconds."""
         if choice.draft_length == 1:
-            return load.sequences / self.cost(load.sequences, load)
+            return sequences / cost(sequences)
         promised = promise(choice, lengths, self.masks)
-        if load.sequences > 1:
+        if sequences > 1:
             # in a batch, warm and cold windows share their steps
-            return load.sequences * promised.tokens / self.cost(load.sequences * promised.rows, load)
-        cycle = self.cost(choice.rows, load) + promised.cold * self.cost(choice.cold_rows, load)
+            return sequences * promised.tokens / cost(sequences * promised.rows)
+        cycle = cost(choice.rows) + promised.cold * cost(choice.cold_rows)
         return (1 + promised.cold) * promised.tokens / cycle
+
+    def _for_all(self, common: DraftChoice) -> StepChoice:
+        """The same step's choice again while the setting stays, since making one takes long."""
+        if self._together.common != common:
+            self._together = StepChoice(common)
+        return self._together
 
     def _refined(self, record: DraftRecord, choice: DraftChoice) -> DraftChoice:
         return self.refinement.refine(record, choice, self._usual)
@@ -204,6 +216,7 @@ class AutoPolicy(Policy):
 
     def _decide(self, load: Load, row_budget: int) -> None:
         self._decided += 1
+        self._usual = self.classes.usual
         self._affordable = self.refinement.affordable(self.cost(load.sequences, load), load)
         rates = self._rates(load, row_budget)
         best = max(rates, key=lambda choice: rates[choice])
@@ -245,12 +258,14 @@ class AutoPolicy(Policy):
     def _rates(self, load: Load, row_budget: int) -> dict[DraftChoice, float]:
         """What plain decoding promises, and for every k the likeliest groups, as many as the row budget allows."""
         conditional = self.survival.conditional()
-        rates = {AR: self._rate(AR, load, [1.0])}
+        # settings share their numbers of rows
+        cost = cache(lambda rows: self.cost(rows, load))
+        rates = {AR: self._rate(AR, load.sequences, [1.0], cost)}
         for k in self.draft_lengths[1:]:
             lengths = outcomes(conditional, k)
             for choice in self._drafting(lengths):
                 if load.sequences * choice.rows <= row_budget:
-                    rates[choice] = self._rate(choice, load, lengths)
+                    rates[choice] = self._rate(choice, load.sequences, lengths, cost)
         return rates
 
     def _settings(self, conditional: list[float]) -> list[DraftChoice]:

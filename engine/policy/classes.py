@@ -29,10 +29,13 @@ class RequestClasses:
         self.settings: tuple[DraftChoice, ...] = ()
         self.comparison = Comparison(TURNS)
 
-    def observe(self, record: DraftRecord, drafted: int, accepted: int, assumed: Sequence[float]) -> None:
-        """A window of the request whose record this is (see Survival.observe); the record learns of it too."""
+    def observe(self, record: DraftRecord, drafted: int, accepted: int, assumed: Sequence[float], usual: float) -> None:
+        """A window of the request whose record this is (see Survival.observe); the record learns of it too.
+
+        `usual` is the present share of right drafts of all requests.
+        """
         if drafted or assumed:
-            self.survival[record.kind(self.usual)].observe(drafted, accepted, assumed)
+            self.survival[record.kind(usual)].observe(drafted, accepted, assumed)
         record.observe(drafted, accepted)
 
     @property
