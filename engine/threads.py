@@ -21,6 +21,8 @@ RATE = 0.2
 STALL = 2.0
 #: weight of a new forward in what stalls cost all threads on average
 STALL_RATE = 1 / 32
+#: times one thread's forward that a stall counts at most: a single long one says nothing of the next second
+LONGEST_STALL = 4.0
 #: seconds without all threads after a stall that was one too many; each further stall doubles them
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
 
@@ -60,7 +62,7 @@ class _Size:
     def observe_all(self, seconds: float) -> bool:
         """A forward with all threads; returns whether it was stalled."""
         stalled = seconds > STALL * self.one.seconds
-        excess = seconds - self.every.seconds if stalled else 0.0
+        excess = min(seconds, LONGEST_STALL * self.one.seconds) - self.every.seconds if stalled else 0.0
         self.lost += STALL_RATE * (excess - self.lost)
         if not stalled:
             self.every.observe(seconds)

@@ -65,10 +65,10 @@ class Table:
 H100_8B = Roofline("Qwen3-8B on an H100", 8.2e9, 147_456, 3.0e12, 700e12, 0.2e-3)
 B200_8B = Roofline("Qwen3-8B on a B200", 8.2e9, 147_456, 7.2e12, 1590e12, 0.2e-3)
 
-#: the shipped model on two cores, as the engine's start-up probe measured it, and the 0.4 ms of a step outside that
+#: the shipped model on two cores, as the engine's start-up probe measured it, and the 0.3 ms of a step outside that
 CPU_5M = Table(
     "tidar-python-5m on two CPU cores",
     rows=(1, 2, 4, 8, 12, 16, 20, 32, 64, 128, 256),
-    milliseconds=(1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 2.7, 3.6, 6.5, 11.8, 22.6),
-    per_sequence=0.12e-3,
+    milliseconds=(0.8, 0.9, 1.0, 1.2, 1.5, 1.8, 2.0, 2.7, 4.7, 9.0, 18.4),
+    per_sequence=0.09e-3,
 )

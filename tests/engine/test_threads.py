@@ -78,6 +78,14 @@ def test_a_stall_now_and_then_costs_less_than_doing_without_all_threads(machine:
         assert machine.run(MANY, 30).count(2) >= 29
 
 
+def test_a_single_stall_however_long_says_nothing_of_the_next_second(machine: Machine) -> None:
+    machine.run(MANY, 2 * FIRST_TRIES)
+    machine.stall = 100.0
+    machine.run(MANY)
+    machine.stall = 1.0
+    assert machine.run(MANY, 30).count(2) >= 29
+
+
 def test_a_machine_that_stays_busy_loses_little_to_trying(machine: Machine) -> None:
     machine.run(MANY, 2 * FIRST_TRIES)
     machine.stall = 10.0
