@@ -69,7 +69,7 @@ class NativeLayer(FusedLayer):
         whole = self.whole
         if whole is None:
             return super()._after(x, attended)
-        assert attended.is_contiguous()
+        attended = attended.contiguous()
         self._call(self._halves.after, whole, x.data_ptr(), attended.data_ptr(), x.shape[0])
         return x
 
