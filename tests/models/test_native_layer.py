@@ -1,4 +1,4 @@
-"""A layer in two calls has the bits of its nine, and gives way where a product is not the kernel's."""
+"""A layer in two calls has the bits of its seven, and gives way where a product is not the kernel's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def layers(decoder: Decoder) -> list[NativeLayer]:
 @pytest.mark.parametrize("rows", [0, 1, 4, 20, 100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_two_calls_have_the_bits_of_nine(config: ModelConfig, dtype: torch.dtype, rows: int) -> None:
+def test_two_calls_have_the_bits_of_seven(config: ModelConfig, dtype: torch.dtype, rows: int) -> None:
     decoder = ready_decoder(config, dtype)
     token_ids = torch.randint(0, config.vocab_size, (rows,))
     found = logits(decoder, token_ids)
