@@ -13,8 +13,10 @@ T = TypeVar("T")
 
 #: both sides are tried so often before they are compared; the least counts
 FIRST_TRIES = 3
-#: then the slower side is tried again after so many forwards
-RETRY_EVERY = 64
+#: then the slower side is tried again after so many forwards, or more, so that it costs this share of the time at most
+RETRY_EVERY, TRYING = 64, 0.01
+#: rows from which on one thread is not tried at once, but taken to be as many times slower as there are threads
+MANY = 64
 #: weight of a new time
 RATE = 0.2
 #: a forward with all threads that takes so many times one thread's has been stalled by another process
@@ -33,13 +35,21 @@ class _Side:
 
     seconds: float = 0.0
     seen: int = 0
+    #: whether the seconds are a guess, which those that are seen first replace
+    guessed: bool = False
 
     def observe(self, seconds: float) -> None:
         self.seen += 1
-        if self.seen <= FIRST_TRIES:
-            self.seconds = seconds if self.seen == 1 else min(self.seconds, seconds)
+        if self.guessed or self.seen == 1:
+            self.seconds, self.guessed = seconds, False
+        elif self.seen <= FIRST_TRIES:
+            self.seconds = min(self.seconds, seconds)
         else:
             self.seconds += RATE * (seconds - self.seconds)
+
+    @property
+    def known(self) -> bool:
+        return self.seen >= FIRST_TRIES
 
 
 @dataclass
@@ -49,28 +59,43 @@ class _Size:
     one: _Side = field(default_factory=_Side)
     every: _Side = field(default_factory=_Side)
     forwards: int = 0
+    #: the forward in which the slower side was tried last
+    tried: int = 0
     #: seconds that a forward with all threads loses to stalls, on average
     lost: float = 0.0
+    #: one thread until then, and how long the next such pause is
+    paused_until: float = float("-inf")
+    pause: float = FIRST_PAUSE
 
     def prefers_all(self) -> bool:
         self.forwards += 1
-        if self.one.seen < FIRST_TRIES or self.every.seen < FIRST_TRIES:
-            return self.one.seen >= FIRST_TRIES
+        if not self.one.known:
+            return False
+        if not self.every.known:
+            return True
         faster = self.every.seconds < self.one.seconds
-        return faster if self.forwards % RETRY_EVERY else not faster
+        if self.forwards - self.tried < self._retry_every():
+            return faster
+        self.tried = self.forwards
+        return not faster
 
-    def observe_all(self, seconds: float) -> bool:
-        """A forward with all threads; returns whether it was stalled."""
-        stalled = seconds > STALL * self.one.seconds
+    def _retry_every(self) -> float:
+        low, high = sorted((self.one.seconds, self.every.seconds))
+        return max(RETRY_EVERY, (high / low - 1) / TRYING)
+
+    def observe_all(self, seconds: float, threads: int, now: float) -> None:
+        """A forward with all threads, and a pause after it where it was stalled and stalls take more than they gain."""
+        stalled = not self.one.guessed and seconds > STALL * self.one.seconds
         excess = min(seconds, LONGEST_STALL * self.one.seconds) - self.every.seconds if stalled else 0.0
         self.lost += STALL_RATE * (excess - self.lost)
         if not stalled:
             self.every.observe(seconds)
-        return stalled
-
-    def stalls_too_much(self) -> bool:
-        """Whether stalls take more than all threads gain."""
-        return self.every.seconds + self.lost > self.one.seconds
+            self.pause = FIRST_PAUSE
+            if self.one.guessed:
+                self.one.seconds = threads * self.every.seconds
+        elif self.every.seconds + self.lost > self.one.seconds:
+            self.paused_until = now + self.pause
+            self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
 
 class Threads:
@@ -85,27 +110,24 @@ class Threads:
     def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self.most = most
         self._clock = clock
+        #: by octave
         self._sizes: dict[int, _Size] = {}
-        self._pause = FIRST_PAUSE
-        self._paused_until = float("-inf")
 
     def run(self, rows: int, forward: Callable[[], T]) -> T:
         """Call `forward` under the thread count for its size; torch keeps that count until the next call."""
         if self.most == 1:
             return forward()
-        size = self._sizes.setdefault(rows.bit_length(), _Size())
+        size = self._sizes.get(rows.bit_length())
+        if size is None:
+            one = _Side(seen=FIRST_TRIES, guessed=True) if rows >= MANY else _Side()
+            size = self._sizes[rows.bit_length()] = _Size(one)
         started = self._clock()
-        with_all = started >= self._paused_until and size.prefers_all()
+        with_all = started >= size.paused_until and size.prefers_all()
         torch.set_num_threads(self.most if with_all else 1)
         result = forward()
-        self._observe(size, with_all, self._clock() - started)
+        now = self._clock()
+        if with_all:
+            size.observe_all(now - started, self.most, now)
+        else:
+            size.one.observe(now - started)
         return result
-
-    def _observe(self, size: _Size, with_all: bool, seconds: float) -> None:
-        if not with_all:
-            size.one.observe(seconds)
-        elif not size.observe_all(seconds):
-            self._pause = FIRST_PAUSE
-        elif size.stalls_too_much():
-            self._paused_until = self._clock() + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)

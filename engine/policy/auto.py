@@ -15,6 +15,7 @@ from engine.policy.fixed import likeliest
 from engine.policy.mix import promise
 from engine.policy.record import DraftRecord
 from engine.policy.refinement import Refinement
+from engine.policy.scouts import Scouts
 from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
@@ -39,11 +40,6 @@ TURNS = 3
 RIVAL, OUTSIDER = 0.85, 0.5
 #: while plain AR is chosen and nothing comes near it, trying drafts may cost this share of the time
 CURIOSITY = 0.01
-
-#: in a batch few sequences try: one of so many, and others after so many steps
-SCOUT_SHARE, SCOUT_STEPS = 64, 64
-#: the rows that a scout takes more than plain decoding, on average: k = 2 without groups, every other step cold
-SCOUT_ROWS = 1.5
 
 AR = DraftChoice(1)
 
@@ -88,8 +84,9 @@ class AutoPolicy(Policy):
         self._stale = True
         self._next_probe = FIRST_PROBES
         self._sequences = 0
-        #: the turn of scouts, and the step of it that is their last
-        self._scouts_turn, self._scouts_until = -1, 0.0
+        self.scouts = Scouts(DraftChoice(self.draft_lengths[min(1, len(self.draft_lengths) - 1)]), cost, CURIOSITY)
+        #: whether the step that was chosen has some
+        self._scouting = False
 
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         if not load.sequences:
@@ -117,7 +114,7 @@ class AutoPolicy(Policy):
     def choose_each(self, load: Load, row_budget: int, records: Sequence[DraftRecord]) -> StepChoice:
         common = self.choose(load, row_budget)
         self._compared.clear()
-        self.wants_hints = False
+        self.wants_hints = self._scouting = False
         if not self._learns_each or not load.sequences:
             return self._for_all(common)
         alone = load.sequences == 1
@@ -130,10 +127,9 @@ class AutoPolicy(Policy):
             self._compared.append(self.classes.comparison)
             classes = self.classes.now()
         elif common == AR:
-            scouts = () if alone else self._scouts(load, records)
-            if not scouts:
-                return self._for_all(common)
-            return StepChoice(common, scouts=scouts, scouting=DraftChoice(self.draft_lengths[1]))
+            scouts = () if alone else self.scouts.among(records, self._steps, load)
+            self._scouting = bool(scouts)
+            return StepChoice(common, scouts=scouts, scouting=self.scouts.setting) if scouts else self._for_all(common)
         if self._affordable:
             self._compared.append(self.refinement.comparison)
             self.wants_hints = self.refinement.comparison.apart()
@@ -153,7 +149,9 @@ class AutoPolicy(Policy):
         self._stale |= self.survival.observe(drafted, accepted, left_out)
 
     def observe_step(self, rows: int, load: Load, seconds: float) -> None:
-        if not self._probing or self._steps - self._next_probe >= COLD_STEPS:
+        if self._scouting:
+            self.scouts.observe(load, seconds)
+        elif not self._probing or self._steps - self._next_probe >= COLD_STEPS:
             self.cost.observe(rows, load, seconds)
         for comparison in self._compared:
             comparison.observe(self._tokens, seconds)
@@ -192,22 +190,6 @@ class AutoPolicy(Policy):
             self._priced = self._decided
             promised = promise(common, self.survival.lengths(common.draft_length))
             self.refinement.prepare(promised, self.rate(common, load), self.cost, load)
-
-    def _scouts(self, load: Load, records: Sequence[DraftRecord]) -> Sequence[DraftRecord]:
-        """While plain AR is chosen for a batch, the few whose drafts show when drafts begin to pay again.
-
-        They take turns, and rest where their rows would cost more than CURIOSITY allows.
-        """
-        turn, step = divmod(self._steps, SCOUT_STEPS)
-        count = max(1, load.sequences // SCOUT_SHARE)
-        if turn != self._scouts_turn:
-            more = load.sequences + count * SCOUT_ROWS
-            dear = self.cost(more, load) / self.cost(load.sequences, load) - 1
-            self._scouts_turn, self._scouts_until = turn, CURIOSITY * SCOUT_STEPS / max(dear, CURIOSITY)
-        if step > self._scouts_until:
-            return ()
-        first = turn * count % len(records)
-        return records[first : first + count]
 
     def _outgrown(self, load: Load, row_budget: int) -> bool:
         """Whether the load is no longer what was decided for; one sequence of many more or less can wait."""

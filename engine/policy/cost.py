@@ -16,8 +16,11 @@ LEAST = 0.1
 FEW = 3
 #: observations after which a cell is trusted enough that what is left of its error counts as drift
 SETTLED = 50
+#: how far from what is expected a step counts, as shares: at first, and when its cell is known, where a single long one
+#: tells of the machine's other guests
+FIRST_ERRORS, ERRORS = (-0.75, 3.0), (-0.3, 0.3)
 #: a cell that was not seen for so many steps knows no more than so many observations tell: much may have changed
-ABSENT, LEFT = 64, 6
+ABSENT, LEFT = 64, FEW
 
 
 @dataclass
@@ -66,7 +69,7 @@ class StepCost:
         return self._formula(rows, load) * self.drift if cell is None or cell.seen < FEW else inf
 
     def observe(self, rows: int, load: Load, seconds: float) -> None:
-        """Learn from one step; a stalled one counts at most fourfold."""
+        """Learn from one step."""
         sequences, half_octave = self._key(rows, load)
         cells = self._cells.setdefault(sequences, {})
         cell = cells.get(half_octave)
@@ -77,7 +80,8 @@ class StepCost:
             cell.seen = min(cell.seen, LEFT)
         cell.step = self._steps
         expected = self._corrected(self._formula(rows, load), cell.extra)
-        error = min(max(seconds / expected, 0.25), 4.0) - 1
+        least, most = FIRST_ERRORS if cell.seen < FEW else ERRORS
+        error = min(max(seconds / expected - 1, least), most)
         cell.extra += max(CELL_RATE, 1 / (cell.seen + 2)) * error * expected / self.drift
         cell.seen += 1
         if cell.seen > SETTLED:

@@ -158,7 +158,7 @@ def test_while_a_batch_decodes_plainly_few_draft_and_take_turns() -> None:
         for each in records * 60:
             auto.observe_window(3, 0, each)
         auto.choice = AR
-        steps = [auto._scouts(Load(16), records) for auto._steps in range(640)]
+        steps = [auto.scouts.among(records, step, Load(16)) for step in range(640)]
         assert least <= sum(len(scouts) for scouts in steps) / 640 <= most
         assert len({id(scout) for scouts in steps for scout in scouts}) == 10
 
