@@ -119,35 +119,15 @@ INLINE REAL sum(vec x) {
     return x[0];
 }
 
-/* LANES vectors as the rows of a square: transposed in log2(LANES) rounds of swaps (Eklundh, 1972) */
-INLINE void transpose(vec *rows) {
-    UNROLL for (int64_t by = 1; by < LANES; by *= 2) {
-        ints low, high;
-        UNROLL for (int64_t l = 0; l < LANES; l++) {
-            low[l] = l & by ? LANES + l - by : l;
-            high[l] = l & by ? LANES + l : l + by;
-        }
-        UNROLL for (int64_t l = 0; l < LANES; l++) {
-            if (l & by) continue;
-            const vec a = rows[l], b = rows[l + by];
-            rows[l] = shuffled(a, b, low);
-            rows[l + by] = shuffled(a, b, high);
-        }
+/* Two vectors of sums become one: each number added to its neighbour `by` lanes away, a's in the lanes l where l & by is
+   0, b's in the others. */
+INLINE vec joined(vec a, vec b, const int64_t by) {
+    ints own, neighbours;
+    UNROLL for (int64_t l = 0; l < LANES; l++) {
+        own[l] = l & by ? LANES + l : l;
+        neighbours[l] = l & by ? LANES + l - by : l + by;
     }
-}
-
-/* Lane l has the sum of rows[l]: in every round two rows become one, each number added to its neighbour `by` lanes away. */
-INLINE vec sums_of(vec *rows) {
-    UNROLL for (int64_t by = 1; by < LANES; by *= 2) {
-        ints own, neighbours;
-        UNROLL for (int64_t l = 0; l < LANES; l++) {
-            own[l] = l & by ? LANES + l : l;
-            neighbours[l] = l & by ? LANES + l - by : l + by;
-        }
-        UNROLL for (int64_t l = 0; l < LANES; l += 2 * by)
-            rows[l] = shuffled(rows[l], rows[l + by], own) + shuffled(rows[l], rows[l + by], neighbours);
-    }
-    return rows[0];
+    return shuffled(a, b, own) + shuffled(a, b, neighbours);
 }
 
 #ifdef SINGLE

@@ -15,8 +15,8 @@
 #define WIDE 2
 #endif
 
-/* up to so many queries do without transposing the keys */
-#define FEW_QUERIES 6
+/* queries whose scores of a key are summed together */
+#define PAIR 2
 
 /* how K and V are kept; mirrored in native_window.py */
 enum { AS_REAL, AS_FLOAT16 };
@@ -45,11 +45,12 @@ typedef struct {
     REAL *queries, *sums, *largest, *total;
 } Head;
 
-/* What one thread works in: `heads` [kv_heads] of its window; of one block and one head the keys, each with its value
-   `value` numbers behind, where these are not kept as REAL a copy that is, and the keys transposed; and scores. */
+/* What one thread works in: `heads` [kv_heads] of its window; of one block where its slots are, and of one head the keys,
+   each with its value `value` numbers behind, where these are not kept as REAL a copy that is; and scores. */
 typedef struct {
     Head *heads;
-    REAL *converted, *transposed, *scores;
+    REAL *converted, *scores;
+    const char *slots[KEYS];
     const REAL *keys[KEYS];
     int64_t value;
 } Room;
@@ -59,9 +60,8 @@ INLINE int64_t number_bytes(const Plan *plan) { return plan->kept == AS_REAL ? s
 /* numbers per slot, of which the keys' half comes first */
 INLINE int64_t slot_size(const Plan *plan) { return 2 * plan->kv_heads * plan->head_dim; }
 
-INLINE int sees(const Plan *plan, int64_t row, int64_t key) {
-    return key < plan->below[row] || (key >= plan->from[row] && key < plan->to[row]);
-}
+INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 INLINE int sees_any(const Plan *plan, int64_t row, int64_t first, int64_t n) {
     return first < plan->below[row] || (first < plan->to[row] && first + n > plan->from[row]);
@@ -74,67 +74,52 @@ static void keep(char *to, const REAL *from, int64_t size, int64_t kept) {
 #endif
 }
 
-/* a query's scores of the room's n keys; `score_tile` adds the same products in the same order */
-static void score(const REAL *query, const Room *room, int64_t n, REAL *scores, int64_t dim) {
-    for (int64_t t = 0; t < n; t += LANES) {
-        vec sums[LANES];
-        UNROLL for (int64_t l = 0; l < LANES; l++) sums[l] = (vec){0};
-        int64_t d = 0;
-        for (; d + LANES <= dim; d += LANES) {
-            const vec part = load(query + d);
-            UNROLL for (int64_t l = 0; l < LANES; l++) sums[l] += load(room->keys[t + l] + d) * part;
-        }
-        vec whole = sums_of(sums);
-        for (; d < dim; d++) {
-            vec rest;
-            UNROLL for (int64_t l = 0; l < LANES; l++) rest[l] = room->keys[t + l][d];
-            whole += rest * query[d];
-        }
-        store(scores + t, whole);
-    }
-}
-
-/* the room's n keys as transposed [dim, KEYS] */
-static void transpose_keys(Room *room, int64_t n, int64_t dim) {
-    for (int64_t t = 0; t < n; t += LANES) {
-        int64_t d = 0;
-        for (; d + LANES <= dim; d += LANES) {
-            vec rows[LANES];
-            UNROLL for (int64_t l = 0; l < LANES; l++) rows[l] = load(room->keys[t + l] + d);
-            transpose(rows);
-            UNROLL for (int64_t l = 0; l < LANES; l++) store(room->transposed + (d + l) * KEYS + t, rows[l]);
-        }
-        for (; d < dim; d++)
-            for (int64_t l = 0; l < LANES; l++) room->transposed[d * KEYS + t + l] = room->keys[t + l][d];
-    }
-}
-
-/* Scores [count, KEYS] of queries [count, dim] and transposed keys. Dimensions LANES apart are summed first, as a vector's
-   lanes are in `score`, and these sums like its lanes: as soon as two of one size stand side by side they are added. */
-INLINE void score_tile(const REAL *queries, const REAL *transposed, int64_t n, REAL *scores, int64_t dim,
+/* Scores [count, KEYS] of queries [count, dim] and the room's n keys. A vector's lanes are summed with those of other keys,
+   as soon as there are two of equally many sums: lane l of the last one is key l's. */
+INLINE void score_some(const REAL *queries, const Room *room, int64_t n, REAL *scores, const int64_t dim,
                        const int count) {
     const int64_t whole = dim / LANES * LANES;
     for (int64_t t = 0; t < n; t += LANES) {
-        vec waiting[QUERIES][8];
+        vec waiting[PAIR][8];
+        int last = 0;
+        UNROLL for (int64_t by = 1; by < LANES; by *= 2) last++;
         UNROLL for (int64_t l = 0; l < LANES; l++) {
-            vec sums[QUERIES];
+            const REAL *key = room->keys[t + l];
+            vec sums[PAIR];
             UNROLL for (int j = 0; j < count; j++) sums[j] = (vec){0};
-            for (int64_t d = l; d < whole; d += LANES) {
-                const vec keys = load(transposed + d * KEYS + t);
-                UNROLL for (int j = 0; j < count; j++) sums[j] += keys * queries[j * dim + d];
+            UNROLL for (int64_t d = 0; d < whole; d += LANES) {
+                const vec part = load(key + d);
+                UNROLL for (int j = 0; j < count; j++) sums[j] += part * load(queries + j * dim + d);
             }
             int size = 0;
             UNROLL for (int64_t by = 1; by & l; by *= 2, size++)
-                UNROLL for (int j = 0; j < count; j++) sums[j] = waiting[j][size] + sums[j];
+                UNROLL for (int j = 0; j < count; j++) sums[j] = joined(waiting[j][size], sums[j], by);
             UNROLL for (int j = 0; j < count; j++) waiting[j][size] = sums[j];
         }
-        int last = 0;
-        UNROLL for (int64_t by = 1; by < LANES; by *= 2) last++;
         UNROLL for (int j = 0; j < count; j++) {
             vec sum = waiting[j][last];
-            for (int64_t d = whole; d < dim; d++) sum += load(transposed + d * KEYS + t) * queries[j * dim + d];
+            for (int64_t d = whole; d < dim; d++) {
+                vec rest;
+                UNROLL for (int64_t l = 0; l < LANES; l++) rest[l] = room->keys[t + l][d];
+                sum += rest * queries[j * dim + d];
+            }
             store(scores + j * KEYS + t, sum);
         }
+    }
+}
+
+INLINE void score_dim(const REAL *queries, const Room *room, int64_t n, REAL *scores, const int64_t dim, int count) {
+    int j = 0;
+    for (; j + PAIR <= count; j += PAIR) score_some(queries + j * dim, room, n, scores + j * KEYS, dim, PAIR);
+    if (j < count) score_some(queries + j * dim, room, n, scores + j * KEYS, dim, 1);
+}
+
+/* the usual sizes of a head are known to the compiler */
+static void score(const REAL *queries, const Room *room, int64_t n, REAL *scores, int64_t dim, int count) {
+    switch (dim) {
+    case 64: return score_dim(queries, room, n, scores, 64, count);
+    case 128: return score_dim(queries, room, n, scores, 128, count);
+    default: score_dim(queries, room, n, scores, dim, count);
     }
 }
 
@@ -187,19 +172,25 @@ INLINE void mix(const REAL *weights, const REAL *const *keys, int64_t value, int
                 sums[j * dim + rest] += weights[j * KEYS + t] * keys[t][value + rest];
 }
 
+/* scores of the keys that a row does not see: those between what it sees and those behind */
+INLINE void hide(const Plan *plan, int64_t row, int64_t first, int64_t n, REAL *scores) {
+    const int64_t below = larger(plan->below[row] - first, 0), to = larger(plan->to[row] - first, below);
+    const int64_t from = smaller(plan->from[row] - first, n);
+    for (int64_t t = below; t < from; t++) scores[t] = -INFINITY;
+    for (int64_t t = to; t < n; t++) scores[t] = -INFINITY;
+}
+
 /* Queries j .. j + count - 1 of the window that starts at row `start`, against the room's n keys, whose places begin
    `first` after that of the window's first row: those before it everybody sees. */
 INLINE void attend_tile(const Plan *plan, Room *room, const Head *head, int64_t n, int64_t j, int64_t start,
-                        int64_t first, int few, const int count) {
+                        int64_t first, const int count) {
     const int64_t dim = plan->head_dim, ratio = plan->heads / plan->kv_heads;
     const REAL *queries = head->queries + j * dim;
     REAL *sums = head->sums + j * dim;
-    if (!few) score_tile(queries, room->transposed, n, room->scores, dim, count);
+    score(queries, room, n, room->scores, dim, count);
     for (int i = 0; i < count; i++) {
         REAL *scores = room->scores + i * KEYS;
-        if (few) score(queries + i * dim, room, n, scores, dim);
-        for (int64_t t = first < 0 ? -first : 0; t < n; t++)
-            if (!sees(plan, start + (j + i) / ratio, first + t)) scores[t] = -INFINITY;
+        hide(plan, start + (j + i) / ratio, first, n, scores);
         soften(scores, n, head->largest + j + i, head->total + j + i, sums + i * dim, dim);
     }
     mix(room->scores, room->keys, room->value, n, sums, dim, count);
@@ -208,54 +199,55 @@ INLINE void attend_tile(const Plan *plan, Room *room, const Head *head, int64_t 
 static void attend_block(const Plan *plan, Room *room, const Head *head, int64_t n, int64_t queries, int64_t start,
                          int64_t first) {
     const int64_t ratio = plan->heads / plan->kv_heads;
-    const int few = queries <= FEW_QUERIES;
-    if (!few) transpose_keys(room, n, plan->head_dim);
     for (int64_t j = 0; j < queries; j += QUERIES) {
         const int64_t last = j + QUERIES < queries ? j + QUERIES : queries;
         int seen = first < 0;
         for (int64_t i = j; i < last && !seen; i++) seen = sees_any(plan, start + i / ratio, first, n);
         if (!seen) continue;
         switch (last - j) {
-        case 1: attend_tile(plan, room, head, n, j, start, first, few, 1); break;
-        case 2: attend_tile(plan, room, head, n, j, start, first, few, 2); break;
-        case 3: attend_tile(plan, room, head, n, j, start, first, few, 3); break;
-        default: attend_tile(plan, room, head, n, j, start, first, few, QUERIES);
+        case 1: attend_tile(plan, room, head, n, j, start, first, 1); break;
+        case 2: attend_tile(plan, room, head, n, j, start, first, 2); break;
+        case 3: attend_tile(plan, room, head, n, j, start, first, 3); break;
+        default: attend_tile(plan, room, head, n, j, start, first, QUERIES);
         }
     }
 }
 
-/* where K and V of the token at `place` of a window's sequence are: in its pages, or where its row writes them */
-INLINE const char *slot_at(const Plan *plan, const Step *step, int64_t window, int64_t place) {
+/* Where K and V of n tokens from place `first` on of a window's sequence are: in its pages, or where its rows write
+   them. */
+static void find_slots(const Plan *plan, const Step *step, Room *room, int64_t window, int64_t first, int64_t n) {
     const int64_t *pages = plan->pages + plan->tables[window], prefix = plan->prefixes[window];
-    const int64_t slot = place < prefix ? pages[place / plan->page_size] * plan->page_size + place % plan->page_size
-                                        : plan->write_slots[plan->starts[window] + place - prefix];
-    return step->slots + slot * slot_size(plan) * number_bytes(plan);
-}
-
-/* Load what the block from `first` on takes, one number a cache line. A step reads more than caches hold, and as heads
-   lie side by side in a slot, no head's keys are a stream that the processor would fetch in advance. Real loads, since
-   prefetches are dropped where an address has yet to be translated. */
-static void touch_block(const Plan *plan, const Step *step, int64_t window, int64_t first) {
-    const int64_t bytes = slot_size(plan) * number_bytes(plan), prefix = plan->prefixes[window];
-    for (int64_t place = first; place < first + KEYS && place < prefix; place++) {
-        const char *slot = slot_at(plan, step, window, place);
-        for (int64_t i = 0; i < bytes; i += 64) (void)*(volatile const char *)(slot + i);
+    const int64_t bytes = slot_size(plan) * number_bytes(plan), size = plan->page_size;
+    int64_t page = first / size, within = first % size;
+    for (int64_t t = 0; t < n; t++) {
+        const int64_t written = first + t - prefix;
+        const int64_t slot =
+            written < 0 ? pages[page] * size + within : plan->write_slots[plan->starts[window] + written];
+        room->slots[t] = step->slots + slot * bytes;
+        if (++within == size) within = 0, page++;
     }
 }
 
-/* the keys of one head at n places from `first` on enter the room, with copies of the first up to a whole vector */
-static void take_keys(const Plan *plan, const Step *step, Room *room, int64_t window, int64_t head, int64_t first,
-                      int64_t n) {
+/* Load what a block takes, one number a cache line. A step reads more than caches hold, and as heads lie side by side in
+   a slot, no head's keys are a stream that the processor would fetch in advance. Real loads, since prefetches are
+   dropped where an address has yet to be translated. */
+static void touch_slots(const Plan *plan, const Room *room, int64_t n) {
+    const int64_t bytes = slot_size(plan) * number_bytes(plan);
+    for (int64_t t = 0; t < n; t++)
+        for (int64_t i = 0; i < bytes; i += 64) (void)*(volatile const char *)(room->slots[t] + i);
+}
+
+/* the keys of one head in the n slots enter the room, with copies of the first up to a whole vector */
+static void take_keys(const Plan *plan, Room *room, int64_t head, int64_t n) {
     const int64_t dim = plan->head_dim, behind = plan->kv_heads * dim;
     room->value = plan->kept == AS_REAL ? behind : dim;
     for (int64_t t = 0; t < n; t++) {
-        const char *slot = slot_at(plan, step, window, first + t);
-        room->keys[t] = (const REAL *)slot + head * dim;
+        room->keys[t] = (const REAL *)room->slots[t] + head * dim;
 #ifdef SINGLE
         if (plan->kept == AS_REAL) continue;
         REAL *here = room->converted + t * 2 * dim;
-        from_float16(here, (const uint16_t *)slot + head * dim, dim);
-        from_float16(here + dim, (const uint16_t *)slot + behind + head * dim, dim);
+        from_float16(here, (const uint16_t *)room->slots[t] + head * dim, dim);
+        from_float16(here + dim, (const uint16_t *)room->slots[t] + behind + head * dim, dim);
         room->keys[t] = here;
 #endif
     }
@@ -295,9 +287,10 @@ static void attend(const Plan *plan, const Step *step, Room *room, int64_t windo
     for (int64_t h = head; h < last; h++) enter(plan, step, room->heads + h, start, rows, h);
     for (int64_t first = 0; first < places; first += KEYS) {
         const int64_t n = places - first < KEYS ? places - first : KEYS;
-        touch_block(plan, step, window, first);
+        find_slots(plan, step, room, window, first, n);
+        touch_slots(plan, room, n < prefix - first ? n : prefix - first);
         for (int64_t h = head; h < last; h++) {
-            take_keys(plan, step, room, window, h, first, n);
+            take_keys(plan, room, h, n);
             attend_block(plan, room, room->heads + h, n, queries, start, first - prefix);
         }
     }
@@ -307,10 +300,9 @@ static void attend(const Plan *plan, const Step *step, Room *room, int64_t windo
 static int furnish(Room *room, const Plan *plan) {
     const int64_t dim = plan->head_dim, queries = plan->most_rows * (plan->heads / plan->kv_heads);
     room->heads = malloc(plan->kv_heads * sizeof(Head));
-    room->converted = malloc((plan->kv_heads * 2 * queries * (dim + 1) + (3 * dim + QUERIES) * KEYS) * sizeof(REAL));
+    room->converted = malloc((plan->kv_heads * 2 * queries * (dim + 1) + (2 * dim + QUERIES) * KEYS) * sizeof(REAL));
     if (!room->heads || !room->converted) return 0;
-    room->transposed = room->converted + 2 * dim * KEYS;
-    room->scores = room->transposed + dim * KEYS;
+    room->scores = room->converted + 2 * dim * KEYS;
     REAL *free_from = room->scores + QUERIES * KEYS;
     for (int64_t h = 0; h < plan->kv_heads; h++, free_from += 2 * queries * (dim + 1)) {
         Head *head = room->heads + h;
