@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,9 @@ from torch import Tensor
 
 from engine.attention.base import AttentionBackend
 from engine.attention.torch_sdpa import TorchAttention
-from engine.batch import Batch, ShapeGroup
+from engine.batch import Batch
 from engine.cache.storage import KVStorage
-from engine.window import IntArray
+from engine.window import IntArray, Shape
 from models.decoder import Attention
 from models.native.library import library
 
@@ -64,52 +66,82 @@ class NativeAttention(AttentionBackend):
         return library(SOURCES, dtype)
 
     def prepare(self, batch: Batch) -> Attention:
-        limits = []
-        for group in batch.groups:
-            own = group.shape.limits()
-            if own is None:
-                return self._torch.prepare(batch)
-            limits.append(np.tile(own, group.batch))
-        return _PreparedAttention(self._attend, self.storage, _arrays(batch, np.concatenate(limits, 1)))
+        layouts = [_layout(group.shape, group.batch) for group in batch.groups]
+        if None in layouts:
+            return self._torch.prepare(batch)
+        return _PreparedAttention(self._attend, self.storage, _arrays(batch, [each for each in layouts if each]))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What all groups of one shape and size have in common, int64: of each window the first row in the group and the
+    number of rows [batch]; of each row what it sees, [3, batch · rows] (see Shape.limits)."""
+
+    starts: IntArray
+    rows: IntArray
+    limits: IntArray
+
+
+@lru_cache(maxsize=256)
+def _layout(shape: Shape, batch: int) -> _Layout | None:
+    """None for shapes whose rows see more than two ranges."""
+    limits = shape.limits()
+    if limits is None:
+        return None
+    return _Layout(np.arange(batch) * shape.rows, np.full(batch, shape.rows), np.tile(limits, batch))
 
 
 @dataclass(frozen=True)
 class _Arrays:
-    """What the kernel reads of a batch, each int64 without gaps and kept alive here; `pairs`: rows · keys they see."""
+    """What the kernel reads of a batch: `packed` int64, all of `_ARRAYS` one after another, and where each begins."""
 
-    named: dict[str, IntArray]
+    packed: IntArray
+    begins: list[int]
+    windows: int
     most_rows: int
+    #: rows · keys they see
     pairs: int
 
+    def pointers(self) -> dict[str, int]:
+        base, size = self.packed.ctypes.data, self.packed.itemsize
+        return {name: base + begin * size for name, begin in zip(_ARRAYS, self.begins, strict=True)}
 
-def _arrays(batch: Batch, limits: IntArray) -> _Arrays:
+
+def _arrays(batch: Batch, layouts: list[_Layout]) -> _Arrays:
     groups = batch.groups
-    rows = np.concatenate([np.full(group.batch, group.shape.rows) for group in groups])
-    prefixes = np.concatenate([group.prefix_lens for group in groups])
-    widths = np.concatenate([np.full(group.batch, group.block_table.shape[1]) for group in groups])
-    named = {
-        "starts": np.concatenate([_starts(group) for group in groups]),
-        "rows": rows,
-        "prefixes": prefixes,
-        "tables": np.cumsum(widths) - widths,
-        "pages": np.concatenate([group.block_table.reshape(-1) for group in groups]),
-        "write_slots": batch.write_slots.numpy(),
-        "below": limits[0],
-        "from": limits[1],
-        "to": limits[2],
-    }
-    named = {name: np.ascontiguousarray(array, dtype=np.int64) for name, array in named.items()}
-    return _Arrays(named, int(rows.max()), int((rows * (prefixes + rows)).sum()))
-
-
-def _starts(group: ShapeGroup) -> IntArray:
-    return group.start + np.arange(group.batch) * group.shape.rows
+    tables: list[IntArray] = []
+    pages = 0
+    for group in groups:
+        width = group.block_table.shape[1]
+        tables.append(np.arange(pages, pages + group.batch * width, width))
+        pages += group.batch * width
+    # in the order of _ARRAYS
+    named = (
+        [layout.starts + group.start for group, layout in zip(groups, layouts, strict=True)],
+        [layout.rows for layout in layouts],
+        [group.prefix_lens for group in groups],
+        tables,
+        [group.block_table.reshape(-1) for group in groups],
+        [batch.write_slots.numpy()],
+        *([layout.limits[part] for layout in layouts] for part in range(3)),
+    )
+    ends = accumulate((sum(map(len, parts)) for parts in named), initial=0)
+    pairs = sum(group.shape.rows * (int(group.prefix_lens.sum()) + group.rows) for group in groups)
+    return _Arrays(
+        packed=np.concatenate([part for parts in named for part in parts], dtype=np.int64),
+        begins=list(ends)[:-1],
+        windows=sum(group.batch for group in groups),
+        most_rows=max(group.shape.rows for group in groups),
+        pairs=pairs,
+    )
 
 
 class _PreparedAttention:
     def __init__(self, attend: ctypes._NamedFuncPointer, storage: KVStorage, arrays: _Arrays) -> None:
         self._attend = attend
         self._slots = storage.slots
+        self._layer_bytes = storage.slots.stride(0) * storage.slots.element_size()
+        self._step = _Step()
         self._page_size = storage.page_size
         self._arrays = arrays
         self._plan: _Plan | None = None
@@ -122,16 +154,10 @@ class _PreparedAttention:
         q, k, v = _heads_together(q), _heads_together(k), _heads_together(v)
         plan = self._plan = self._plan or self._planned(q.shape[1], k.shape[1], q.shape[2])
         out = torch.empty(q.shape, dtype=q.dtype)
-        step = _Step(
-            self._slots[layer].data_ptr(),
-            q.data_ptr(),
-            k.data_ptr(),
-            v.data_ptr(),
-            out.data_ptr(),
-            q.stride(0),
-            k.stride(0),
-            v.stride(0),
-        )
+        step = self._step
+        step.slots = self._slots.data_ptr() + layer * self._layer_bytes
+        step.q, step.k, step.v, step.out = q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr()
+        step.q_stride, step.k_stride, step.v_stride = q.stride(0), k.stride(0), v.stride(0)
         if self._attend(ctypes.addressof(plan), ctypes.addressof(step)):
             raise MemoryError("attention found no memory to work in")
         return out
@@ -140,7 +166,7 @@ class _PreparedAttention:
         arrays = self._arrays
         products = 2 * arrays.pairs * heads * head_dim
         return _Plan(
-            windows=len(arrays.named["starts"]),
+            windows=arrays.windows,
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
@@ -149,7 +175,7 @@ class _PreparedAttention:
             threads=torch.get_num_threads() if products >= MANY_PRODUCTS else 1,
             kept=_KEPT.get(self._slots.dtype, 0),
             scale=head_dim**-0.5,
-            **{name: array.ctypes.data for name, array in arrays.named.items()},
+            **arrays.pointers(),
         )
 
 

@@ -16,8 +16,9 @@ from engine.window import Window, WindowShape
 #: rows of one sequence that are timed, within about so many seconds in all
 PROBED_ROWS = (1, 2, 4, 8, 12, 16, 20, 32, 64, 128, 256)
 PROBE_SECONDS = 1.0
-#: a probe counts with the least of so many repeats, since whatever else the machine does only adds
-REPEATS = 4
+#: a probe counts with the least of so many repeats, since whatever else the machine does only adds; with that of more,
+#: as long as they are short, since on a CPU the first show how many threads are best
+REPEATS, MORE_REPEATS, SHORT_SECONDS = 4, 12, 0.03
 #: how many sequences and how long a context show what each adds
 MANY_SEQUENCES, LONG_CONTEXT = 8, 512
 
@@ -69,7 +70,11 @@ def measure_steps(step: Step, max_rows: int, max_context: int) -> StepCost:
 
 
 def _least(step: Step, sequences: int, rows: int, context: int) -> float:
-    return min(step(sequences, rows, context) for _ in range(REPEATS))
+    started = time.perf_counter()
+    seconds = [step(sequences, rows, context) for _ in range(REPEATS)]
+    while len(seconds) < MORE_REPEATS and time.perf_counter() - started < SHORT_SECONDS:
+        seconds.append(step(sequences, rows, context))
+    return min(seconds)
 
 
 def _window(rows: int, context: int, page_size: int) -> Window:

@@ -37,7 +37,7 @@ class Sampler:
         """int64 [rows]: the argmax, or NOTHING where a grammar forbids all that is left."""
         scores = self.scores(logits, rows)
         if all(row.allowed is None for row in rows):
-            return scores.argmax(-1)
+            return _argmax(scores)
         highest, best = scores.max(-1)
         # a row of which nothing is left has become NaN on its way through the softmax
         return best.masked_fill_(~(highest > float("-inf")), NOTHING)
@@ -89,3 +89,8 @@ class Sampler:
         seeds = torch.tensor([row.sequence.seed for row in rows], device=logits.device)
         positions = torch.tensor([row.position for row in rows], device=logits.device)
         return scores + self.noise(seeds, positions, scores.dtype)
+
+
+def _argmax(scores: Tensor) -> Tensor:
+    """int64 [rows]: the first of the largest in each row; on a CPU by numpy, in a fraction of torch's time."""
+    return torch.from_numpy(scores.numpy().argmax(-1)) if scores.device.type == "cpu" else scores.argmax(-1)
