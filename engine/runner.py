@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,9 @@ from engine.strategies.base import Strategy
 from engine.threads import Threads
 from engine.window import Window
 from models.decoder import Decoder, Tap
+
+#: rows that nobody asks for from which on leaving them out pays
+MANY_IDLE = 16
 
 
 class Runner:
@@ -25,25 +30,29 @@ class Runner:
         threads: Threads,
         tap: Tap | None = None,
         followers: Followers | None = None,
+        narrows: bool = False,
     ) -> None:
         """`tap` is shown every layer's output in every forward; `followers` have the other parts of a split model and
-        run every forward too."""
+        run every forward too. `narrows`: nobody reads the hidden states of rows that choose no token and draft none,
+        so that a prompt's need not be finished."""
         self.model = model
         self.attention = attention
         self.strategy = strategy
         self.threads = threads
         self.tap = tap
         self.followers = followers
+        self.narrows = narrows
 
     @torch.inference_mode()
     def forward(self, windows: list[Window]) -> Tensor:
         """Hidden states [rows, hidden_size] of all windows; each window's `start` says which rows are its own."""
         batch = self._lay_out(windows)
+        wanted = self._wanted(batch) if self.narrows else None
         if self.followers is not None:
             self.followers.announce(batch)
         attention = self.attention.prepare(batch)
         hidden: Tensor = self.threads.run(
-            len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention, self.tap)
+            len(batch.token_ids), lambda: self.model(batch.token_ids, batch.positions, attention, self.tap, wanted)
         )
         return hidden
 
@@ -75,6 +84,21 @@ class Runner:
         slots = [pages[position // size] * size + position % size for position in positions]
         sources = [storage.scratch_start + window.start + row for _, row in moved]
         storage.move(sources, slots)
+
+    @staticmethod
+    def _wanted(batch: Batch) -> Tensor | None:
+        """The rows that choose a token or draft one, int64, or None where these are nearly all."""
+        idle = sum(max(0, window.shape.clean - len(window.targets)) for window in batch.windows)
+        if idle < MANY_IDLE:
+            return None
+        rows: list[int] = []
+        for window in batch.windows:
+            if window.sequence.params.prompt_logprobs is not None:
+                own: Iterable[int] = range(window.shape.rows)
+            else:
+                own = sorted({*window.targets, *range(window.shape.clean, window.shape.rows)})
+            rows += [window.start + row for row in own]
+        return torch.tensor(rows, dtype=torch.int64, device=batch.token_ids.device)
 
     def _lay_out(self, windows: list[Window]) -> Batch:
         token_ids = [self.strategy.fill(window) for window in windows]

@@ -111,7 +111,9 @@ def _assemble(
         beside = Beside(rank.model, scheduler, loaded.dtype, device, kernels, loaded.threads)
         drafter = None if scheme.drafter is None else scheme.drafter(config, beside)
     tap = None if drafter is None else drafter.tap
-    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), tap, followers)
+    # drafters and adapters read rows by their numbers, followers are not told of any
+    narrows = drafter is None and followers is None and config.adapter is None and config.draft_lora is None
+    runner = Runner(rank.model, rank.attention, strategy, Threads(loaded.threads), tap, followers, narrows)
     ready = Ready(
         max_model_len=config.max_model_len or 0,
         vocab_size=model_config.vocab_size,

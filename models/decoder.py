@@ -61,9 +61,15 @@ class Layer(nn.Module):
         self.gate_up = Linear(d, 2 * ffn, bias=config.mlp_bias)
         self.down = Linear(ffn, d, bias=config.mlp_bias)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, wanted: Tensor | None = None
+    ) -> Tensor:
+        """x [tokens, hidden_size]; returns as many rows, or the `wanted` ones, int64 [rows]."""
         q, k, v = self._qkv(self.attention_norm(x), cos, sin)
-        return self._mlp(self.output(attention(self.index, q, k, v).flatten(-2), residual=x))
+        attended = attention(self.index, q, k, v).flatten(-2)
+        if wanted is not None:
+            x, attended = x.index_select(0, wanted), attended.index_select(0, wanted)
+        return self._mlp(self.output(attended, residual=x))
 
     def _mlp(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
@@ -129,18 +135,32 @@ class Decoder(nn.Module):
         if scales is not None:
             self.query_scales = scales.to(self.cos)[:, None, None]
 
-    def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention, tap: Tap | None = None) -> Tensor:
-        """token_ids, positions: int64 [tokens]; returns the normed hidden states [tokens, hidden_size]."""
+    def forward(
+        self,
+        token_ids: Tensor,
+        positions: Tensor,
+        attention: Attention,
+        tap: Tap | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """token_ids, positions: int64 [tokens]; returns the normed hidden states [tokens, hidden_size].
+
+        Where only some rows are `wanted`, int64 [rows], the last layer's feed-forward part leaves out the others, whose
+        hidden states are zeros then.
+        """
         x = self.embed(token_ids)
         cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
         if self.query_scales is not None:
             attention = _ScaledQueries(attention, self.query_scales.index_select(0, positions))
+        last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            x = layer(x, cos, sin, attention)
+            x = layer(x, cos, sin, attention, wanted if index == last else None)
             if tap is not None:
                 tap(index, x)
         out: Tensor = self.norm(x)
-        return out
+        if wanted is None:
+            return out
+        return out.new_zeros(len(token_ids), out.shape[1]).index_copy_(0, wanted, out)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [rows, hidden_size] to logits [rows, vocab_size]."""

@@ -70,10 +70,15 @@ class FusedLayer(nn.Module):
         self.qkv, self.output, self.down = layer.qkv, layer.output, layer.down
         self.gate_up: nn.Module = layer.gate_up
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, wanted: Tensor | None = None
+    ) -> Tensor:
         """As `Layer`'s; x is overwritten."""
         q, k, v = self._before(x, cos, sin)
-        return self._after(x, attention(self.index, q, k, v).flatten(-2))
+        attended = attention(self.index, q, k, v).flatten(-2)
+        if wanted is not None:
+            x, attended = x.index_select(0, wanted), attended.index_select(0, wanted)
+        return self._after(x, attended)
 
     def _before(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [tokens, size] to queries, keys and values [tokens, heads, head_dim], rotated."""
