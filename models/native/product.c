@@ -10,7 +10,7 @@
 /* rows of a tile, whose sums the registers hold beside a panel's row; up to so many take two panels at once */
 #if VECTOR_BYTES == 64
 #define ROWS 12
-#define LOW 3
+#define LOW 6
 #else
 #define ROWS 6
 #define LOW 2
@@ -93,7 +93,7 @@ INLINE void add_tile_kept(const REAL *x, int64_t x_stride, const char *weight, i
     switch (rows * 8 + panels) {
         TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(2, 1) TILE(2, 2) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
 #if ROWS == 12
-        TILE(3, 2) TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1) TILE(11, 1) TILE(12, 1)
+        TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1) TILE(11, 1) TILE(12, 1)
 #endif
     }
 }
