@@ -29,7 +29,7 @@ OUTGROWN = 0.34
 CLASSES_PERIOD, LATER_CLASSES_PERIOD = 32, 64
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
 #: only assumed; more often at first, and while a rival comes close, which costs little and has to be known better
-PROBE_EVERY, PROBE_STEPS = 192, 4
+PROBE_EVERY, PROBE_STEPS, FIRST_STEPS = 192, 4, 8
 FIRST_PROBES, CLOSE_PROBES = 24, 48
 CLOSE = 0.92
 #: of which the first say nothing of what they cost: another setting's numbers are still in the caches
@@ -101,9 +101,10 @@ class AutoPolicy(Policy):
         into = self._steps - self._next_probe
         if into == 0:
             self._rival = self._next_rival(load, row_budget)
-        elif into == PROBE_STEPS:
-            self._next_probe += self._interval()
-        self._probing = 0 <= into < PROBE_STEPS and load.sequences * self._rival.rows <= row_budget
+        elif into >= (FIRST_STEPS if self._close and self._steps < LATER else PROBE_STEPS):
+            self._next_probe = self._steps + self._interval()
+            into = -1
+        self._probing = into >= 0 and load.sequences * self._rival.rows <= row_budget
         choice = self._rival if self._probing else self.choice
         if choice == AR:
             self.survival.fade()

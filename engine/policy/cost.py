@@ -16,11 +16,11 @@ LEAST = 0.1
 FEW = 3
 #: observations after which a cell is trusted enough that what is left of its error counts as drift
 SETTLED = 50
-#: how far from what is expected a step counts, as shares: at first, and when its cell is known, where a single long one
-#: tells of the machine's other guests
-FIRST_ERRORS, ERRORS = (-0.75, 3.0), (-0.3, 0.3)
+#: how far from what is expected a step counts, as a share: a single long one tells of the machine's other guests, and
+#: must not make a setting look so dear that it is never tried again
+MOST_ERROR = 0.5
 #: a cell that was not seen for so many steps knows no more than so many observations tell: much may have changed
-ABSENT, LEFT = 64, FEW
+ABSENT, LEFT = 64, 1
 
 
 @dataclass
@@ -80,8 +80,7 @@ class StepCost:
             cell.seen = min(cell.seen, LEFT)
         cell.step = self._steps
         expected = self._corrected(self._formula(rows, load), cell.extra)
-        least, most = FIRST_ERRORS if cell.seen < FEW else ERRORS
-        error = min(max(seconds / expected - 1, least), most)
+        error = min(max(seconds / expected - 1, -MOST_ERROR), MOST_ERROR)
         cell.extra += max(CELL_RATE, 1 / (cell.seen + 2)) * error * expected / self.drift
         cell.seen += 1
         if cell.seen > SETTLED:
