@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -14,12 +13,10 @@ from torch import Tensor
 from engine.admission import check_request, stop_tokens
 from engine.config import EngineConfig
 from engine.errors import NAN_MESSAGE, RequestError
-from engine.grammar.drafting import BoundDrafts, bind_drafts
-from engine.grammar.matcher import Bits
 from engine.grammar.waiting import GrammarQueue
+from engine.mask_drafts import MaskDrafts, Sampled
 from engine.messages import EngineStats, Forward, Output, Ready, Submit
 from engine.policy.base import Load
-from engine.policy.outlook import Hint
 from engine.relief import Relief, ran_out
 from engine.resident.build import make_loop
 from engine.sampling.confidence import confidences
@@ -37,20 +34,6 @@ from engine.window import Window
 GRAMMAR_SECONDS = 0.01
 
 
-@dataclass(frozen=True)
-class _Sampled:
-    """All windows' target rows, one after another, with the token that each chose and how sure it was.
-
-    `logits` is [rows, vocab_size]; `broken` are the indices of rows that are not numbers.
-    """
-
-    rows: list[Row]
-    logits: Tensor
-    tokens: list[int]
-    confidence: list[float]
-    broken: set[int]
-
-
 class Engine:
     """Token ids in, token ids out, in this process. Not thread safe: one loop calls `submit`, `abort` and `step`."""
 
@@ -61,6 +44,7 @@ class Engine:
         self.runner = self._parts.runner
         self.policy = self._parts.policy
         self.sampler = Sampler(self._parts.model_config.vocab_size, self._parts.device, self._parts.triton)
+        self.mask_drafts = MaskDrafts(self._parts.strategy, self.runner, self.sampler)
         self.grammars = GrammarQueue(self._parts.grammars)
         self.relief = Relief(self.scheduler)
         self.recorder = StatsRecorder()
@@ -199,20 +183,25 @@ class Engine:
             logits = self.runner.logits(hidden, list(rows))
             sequence.prompt_logprobs += token_logprobs(logits, sequence.tokens[first : last + 1], count)
 
-    def _sample(self, windows: list[Window], hidden: Tensor) -> _Sampled:
-        """What follows every target row."""
+    def _sample(self, windows: list[Window], hidden: Tensor) -> Sampled:
+        """What follows every target row, and mask rows that may as well be sampled with them."""
         strategy = self._parts.strategy
         rows = [row for window in windows for row in strategy.rows(window)]
+        if not rows:
+            return Sampled([], hidden[:0], [], [], set(), {})
+        early = {} if self.policy.wants_hints else self.mask_drafts.early(windows)
         flat = [window.start + row for window in windows for row in window.targets]
-        logits = self.runner.logits(hidden, flat) if rows else hidden[:0]
+        logits = self.runner.logits(hidden, [*flat, *early])
         broken = _broken(logits)
-        if rows and strategy.never is not None:
+        if strategy.never is not None:
             logits = _without(logits, strategy.never)
-        tokens = self.sampler.sample(logits, rows) if rows else []
-        confidence = confidences(logits, tokens, strategy.confidence) if rows and strategy.confidence else []
-        return _Sampled(rows, logits, tokens, confidence, broken)
+        tokens = self.sampler.sample(logits, [*rows, *early.values()])
+        count = len(rows)
+        confidence = confidences(logits, tokens, strategy.confidence) if strategy.confidence else []
+        drafts = dict(zip(early, tokens[count:], strict=True))
+        return Sampled(rows, logits[:count], tokens[:count], confidence, broken, drafts)
 
-    def _resolve(self, windows: list[Window], sampled: _Sampled) -> list[Decided]:
+    def _resolve(self, windows: list[Window], sampled: Sampled) -> list[Decided]:
         """Let the strategy commit what was sampled, and move sequences and cache forward."""
         decided = []
         first = 0
@@ -255,11 +244,11 @@ class Engine:
         first = len(sequence.tokens) - decided.committed
         sequence.logprobs += [sequence.held_logprobs.pop(p) for p in range(first, len(sequence.tokens))]
 
-    def _draft(self, decided: list[Decided], sampled: _Sampled, hidden: Tensor, draft_length: int) -> None:
+    def _draft(self, decided: list[Decided], sampled: Sampled, hidden: Tensor, draft_length: int) -> None:
         """What may come next: from this forward's own mask rows, and from a drafter where there is one."""
         drafter = self._parts.drafter
         try:
-            self._draft_from_masks(decided, sampled, hidden)
+            self.mask_drafts.take(decided, sampled, hidden, self.policy.wants_hints)
             if drafter is not None:
                 drafter.propose(decided, hidden, draft_length)
         except Exception as error:
@@ -275,64 +264,6 @@ class Engine:
     def _relievable(self, error: Exception) -> bool:
         """Whether a smaller step may do what this one could not; a split model's ranks are no longer in step."""
         return ran_out(error) and self._parts.followers is None
-
-    def _draft_from_masks(self, decided: list[Decided], sampled: _Sampled, hidden: Tensor) -> None:
-        """Logits of the groups that came true become the next drafts, drawn with the noise of their positions."""
-        drafting = [d for d in decided if d.resolution.draft_rows and d.window.sequence.finish_reason is None]
-        if not drafting:
-            return
-        flat: list[int] = []
-        rows: list[Row] = []
-        for d in drafting:
-            sequence = d.window.sequence
-            flat += [d.window.start + row for row in d.resolution.draft_rows]
-            length = len(sequence.tokens)
-            rows += [Row(sequence, length + i, []) for i in range(len(d.resolution.draft_rows))]
-        logits = self.runner.logits(hidden, flat)
-        drafts = iter(self.sampler.sample(logits, rows))
-        for d in drafting:
-            d.window.sequence.drafts = [next(drafts) for _ in d.resolution.draft_rows]
-        if any(d.window.sequence.matcher is not None for d in drafting):
-            self._bind_drafts([d.window.sequence for d in drafting], logits, rows)
-        if self.policy.wants_hints:
-            self._hint(drafting, sampled, logits)
-
-    @staticmethod
-    def _hint(drafting: list[Decided], sampled: _Sampled, logits: Tensor) -> None:
-        """Note how sure the forward was of the drafts at hand and of the tokens before them.
-
-        `logits` are those of all draft rows, of which the last of a sequence may have come to nothing by its grammar.
-        """
-        rows: list[int] = []
-        first = 0
-        for d in drafting:
-            rows += range(first, first + len(d.window.sequence.drafts))
-            first += len(d.resolution.draft_rows)
-        chose = [d.first_target + len(d.resolution.committed) - 1 for d in drafting]
-        tokens = [token for d in drafting for token in d.window.sequence.drafts] + [sampled.tokens[i] for i in chose]
-        drafted = logits if len(rows) == len(logits) else logits[rows]
-        sure = iter(confidences(torch.cat([drafted, sampled.logits[chose]]), tokens, "probability"))
-        of_drafts = [[next(sure) for _ in d.window.sequence.drafts] for d in drafting]
-        for d, each, of_next in zip(drafting, of_drafts, sure, strict=True):
-            d.window.sequence.record.hint = Hint(each, of_next)
-
-    def _bind_drafts(self, sequences: list[Sequence], logits: Tensor, rows: list[Row]) -> None:
-        """Make fresh drafts keep to the grammars; `logits` and `rows` are all the sequences' draft rows in order."""
-        bound: dict[str, BoundDrafts] = {}
-        first = 0
-        for sequence in sequences:
-            if sequence.matcher is not None:
-                bound[sequence.request_id] = BoundDrafts(sequence.matcher, first, sequence.drafts)
-            first += len(sequence.drafts)
-
-        def redraw(wanted: list[int], allowed: list[Bits]) -> list[int]:
-            chosen = [replace(rows[i], allowed=bits) for i, bits in zip(wanted, allowed, strict=True)]
-            return self.sampler.sample(logits[wanted], chosen)
-
-        bind_drafts(list(bound.values()), redraw)
-        for sequence in sequences:
-            if sequence.request_id in bound:
-                sequence.drafts = bound[sequence.request_id].drafts
 
     def _count(self, decided: list[Decided]) -> None:
         """What became of each window's drafts."""

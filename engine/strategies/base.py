@@ -94,6 +94,11 @@ class Strategy(ABC):
     def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
         """Commit tokens, given the token sampled from each target row, and how sure it was if `confidence` is set."""
 
+    def outcomes(self, window: Window) -> dict[int, Rows]:
+        """The rows that would be `Resolution.draft_rows`, by how many tokens the window may come to commit; none for
+        outcomes without any, and before a prompt's last chunk."""
+        return {}
+
     def refusal(self, request: Submit, max_len: int) -> RequestError | None:
         """What the request, which may grow to `max_len` tokens, asks of this scheme that it cannot do."""
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.sampling.row import Row
 from engine.sequence import Sequence
 from engine.strategies.base import DraftChoice, Resolution, Strategy
-from engine.window import Window, WindowShape
+from engine.window import Rows, Window, WindowShape
 
 
 class DraftVerify(Strategy):
@@ -60,15 +60,26 @@ class DraftVerify(Strategy):
                 row.allowed = allowed
         return rows
 
+    def outcomes(self, window: Window) -> dict[int, Rows]:
+        shape = window.shape
+        if not window.targets or not isinstance(shape, WindowShape):
+            return {}
+        first = window.targets[0]
+        return {seen - first: _drafts(shape, seen) for seen in shape.groups}
+
     def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
         if not window.targets:
             return Resolution([], window.shape.clean)
         accepted = accepted_length(window, sampled)
         kept = window.targets[0] + accepted
         assert isinstance(window.shape, WindowShape)
-        group = window.shape.group_rows(kept)
-        draft_rows = range(0) if group is None else group[1:]
-        return Resolution(sampled[:accepted], kept, draft_rows)
+        return Resolution(sampled[:accepted], kept, _drafts(window.shape, kept))
+
+
+def _drafts(shape: WindowShape, seen: int) -> range:
+    """The mask rows that draft what follows so many clean rows; of a group, the first stands where d_0 is."""
+    group = shape.group_rows(seen)
+    return range(0) if group is None else group[1:]
 
 
 def useful_outcomes(choice: DraftChoice, drafted: int, remaining: int) -> list[int]:
