@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import lru_cache
 
 from engine.policy.acceptance import Survival, outcomes
 from engine.policy.base import Load, Policy, StepChoice
@@ -22,11 +22,11 @@ from engine.strategies.base import DraftChoice
 HYSTERESIS = 1.03
 #: steps between decisions while the load stays, and later, after so many steps, when less is new; a new engine decides
 #: at every step for the first period
-PERIOD, LATER_PERIOD, LATER = 16, 32, 512
+PERIOD, LATER_PERIOD, LATER = 16, 64, 512
 #: the share of its sequences by which a load may change without a decision of its own
 OUTGROWN = 0.34
 #: steps between decisions for classes of requests, which take longer
-CLASSES_PERIOD, LATER_CLASSES_PERIOD = 32, 64
+CLASSES_PERIOD, LATER_CLASSES_PERIOD = 32, 128
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
 #: only assumed; more often at first, and while a rival comes close, which costs little and has to be known better
 PROBE_EVERY, PROBE_STEPS, FIRST_STEPS = 192, 4, 8
@@ -120,7 +120,7 @@ class AutoPolicy(Policy):
             return self._for_all(common)
         alone = load.sequences == 1
         if not alone and self._steps % (CLASSES_PERIOD if self._steps < LATER else LATER_CLASSES_PERIOD) == 0:
-            self.classes.decide(records, self.choice, self._settings, lambda rows: self.cost(rows, load), row_budget)
+            self.classes.decide(records, self.choice, self._settings, self.cost.under(load), row_budget)
         if self._probing and self._rival != self.choice:
             return self._for_all(common)
         classes: tuple[DraftChoice, ...] = ()
@@ -241,8 +241,7 @@ class AutoPolicy(Policy):
     def _rates(self, load: Load, row_budget: int) -> dict[DraftChoice, float]:
         """What plain decoding promises, and for every k the likeliest groups, as many as the row budget allows."""
         conditional = self.survival.conditional()
-        # settings share their numbers of rows
-        cost = cache(lambda rows: self.cost(rows, load))
+        cost = self.cost.under(load)
         rates = {AR: self._rate(AR, load.sequences, [1.0], cost)}
         for k in self.draft_lengths[1:]:
             lengths = outcomes(conditional, k)
@@ -258,7 +257,12 @@ class AutoPolicy(Policy):
     def _drafting(self, lengths: list[float]) -> Iterator[DraftChoice]:
         """No group, one for the likeliest acceptance length, one more for the next, and so on."""
         groups = likeliest(lengths, len(lengths) if self.masks else 0)
-        return (DraftChoice(len(lengths), groups[:count]) for count in range(len(groups) + 1))
+        return (_setting(len(lengths), groups[:count]) for count in range(len(groups) + 1))
+
+
+@lru_cache(maxsize=4096)
+def _setting(draft_length: int, groups: tuple[int, ...]) -> DraftChoice:
+    return DraftChoice(draft_length, groups)
 
 
 def _size(choice: DraftChoice) -> tuple[int, int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from math import inf
 
 from engine.policy.base import Load
@@ -57,6 +59,10 @@ class StepCost:
         """Seconds for a step of so many rows (all sequences together) under this load."""
         return self._corrected(self._formula(rows, load), self._extra(*self._key(rows, load)))
 
+    def under(self, load: Load) -> Callable[[float], float]:
+        """The same as a function of the rows, each asked for as often as one likes."""
+        return cache(lambda rows: self(rows, load))
+
     def slope(self, low: float, high: float, load: Load) -> float:
         """Seconds a row, between steps of so many rows, by the formula and the drift alone: cells that were rarely
         seen would tell more of their noise than of rows."""
@@ -98,18 +104,17 @@ class StepCost:
         return (cells[min(cells, key=lambda seen: abs(seen - rows))] if cell is None else cell).extra
 
     def _formula(self, rows: float, load: Load) -> float:
-        per_sequence = self.per_sequence * (load.sequences - 1)
         keys = load.keys * (self.per_key + self.per_score * rows / load.sequences)
-        return self._table(rows) + per_sequence + keys
+        return self._table(rows) + self.per_sequence * (load.sequences - 1) + keys
 
     def _table(self, rows: float) -> float:
         """Beyond the measured range a step grows in proportion."""
-        if rows >= self.rows[-1]:
-            return self.seconds[-1] * rows / self.rows[-1]
-        right = max(1, bisect_left(self.rows, rows))
-        low, high = self.rows[right - 1], self.rows[right]
-        share = (rows - low) / (high - low)
-        return self.seconds[right - 1] * (1 - share) + self.seconds[right] * share
+        measured, seconds = self.rows, self.seconds
+        if rows >= measured[-1]:
+            return seconds[-1] * rows / measured[-1]
+        right = max(1, bisect_left(measured, rows))
+        low, before = measured[right - 1], seconds[right - 1]
+        return before + (seconds[right] - before) * (rows - low) / (measured[right] - low)
 
     @staticmethod
     def _key(rows: float, load: Load) -> tuple[int, int]:
