@@ -19,6 +19,10 @@ DEFAULT_DRAFT_LENGTH = 4
 DraftLength = Annotated[int, typer.Option(help="Tokens drafted per step, k.", min=1)]
 NumPrompts = Annotated[int, typer.Option(help="How many prompts.", min=1)]
 MaxTokens = Annotated[int, typer.Option(help="Tokens generated per prompt.", min=1)]
+RangeRatio = Annotated[
+    float,
+    typer.Option(help="Let answers' lengths vary by this share of --max-tokens to both sides.", min=0, max=0.95),
+]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.", min=0)]
 TopP = Annotated[float, typer.Option(help="Nucleus sampling.")]
 Repetitions = Annotated[int, typer.Option(help="Runs of each setting; the median counts.", min=1)]
@@ -38,6 +42,7 @@ def latency(
     draft_length: DraftLength = DEFAULT_DRAFT_LENGTH,
     num_prompts: NumPrompts = 16,
     max_tokens: MaxTokens = 128,
+    range_ratio: RangeRatio = 0.0,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     repetitions: Repetitions = 3,
@@ -60,6 +65,7 @@ def throughput(
     draft_length: DraftLength = DEFAULT_DRAFT_LENGTH,
     num_prompts: NumPrompts = 32,
     max_tokens: MaxTokens = 128,
+    range_ratio: RangeRatio = 0.0,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     repetitions: Repetitions = 3,
