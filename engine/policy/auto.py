@@ -30,7 +30,7 @@ CLASSES_PERIOD, LATER_CLASSES_PERIOD = 32, 128
 #: every so many steps, a few (cold and warm) are given to a rival, so that its cost and acceptance are known and not
 #: only assumed; more often at first, and while a rival comes close, which costs little and has to be known better
 PROBE_EVERY, PROBE_STEPS, FIRST_STEPS = 192, 4, 8
-FIRST_PROBES, CLOSE_PROBES = 24, 48
+FIRST_PROBES, CLOSE_PROBES = 24, 96
 CLOSE = 0.92
 #: of which the first say nothing of what they cost: another setting's numbers are still in the caches
 COLD_STEPS = 2
