@@ -20,6 +20,9 @@ from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
 HYSTERESIS = 1.03
+#: in a batch drafts must promise so much more than plain decoding: their rows burden steps with prompts too, which costs
+#: are not learnt from
+PLAIN = 1.03
 #: steps between decisions while the load stays, and later, after so many steps, when less is new; a new engine decides
 #: at every step for the first period
 PERIOD, LATER_PERIOD, LATER = 16, 64, 512
@@ -201,12 +204,15 @@ class AutoPolicy(Policy):
         self._decided += 1
         self._usual = self.classes.usual
         self._affordable = self.refinement.affordable(self.cost(load.sequences, load), load)
-        rates = self._rates(load, row_budget)
+        rates, present = self._rates(load, row_budget), self.rate(self.choice, load)
+        if load.sequences > 1:
+            rates[AR] *= PLAIN
+            present *= PLAIN if self.choice == AR else 1.0
         best = max(rates, key=lambda choice: rates[choice])
         # S follows the survival without ado; k and |S| only change where it pays
         same = _size(best) == _size(self.choice)
         fits = load.sequences * self.choice.rows <= row_budget
-        if same or not fits or rates[best] > HYSTERESIS * self.rate(self.choice, load):
+        if same or not fits or rates[best] > HYSTERESIS * present:
             self.choice = best
 
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
