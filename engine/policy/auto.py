@@ -20,8 +20,8 @@ from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
 HYSTERESIS = 1.03
-#: in a batch drafts must promise so much more than plain decoding: their rows burden steps with prompts too, which costs
-#: are not learnt from
+#: in a batch drafts must promise so much more than plain decoding: their rows burden steps with prompts too, which no
+#: cost is learnt from
 PLAIN = 1.03
 #: steps between decisions while the load stays, and later, after so many steps, when less is new; a new engine decides
 #: at every step for the first period

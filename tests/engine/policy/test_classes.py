@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from engine.policy.acceptance import Survival, outcomes
-from engine.policy.auto import AutoPolicy
+from engine.policy.auto import CURIOSITY, AutoPolicy
 from engine.policy.base import Load, StepChoice
 from engine.policy.classes import TURNS
 from engine.policy.comparison import Comparison
@@ -161,6 +161,32 @@ def test_while_a_batch_decodes_plainly_few_draft_and_take_turns() -> None:
         steps = [auto.scouts.among(records, step, Load(16)) for step in range(640)]
         assert least <= sum(len(scouts) for scouts in steps) / 640 <= most
         assert len({id(scout) for scouts in steps for scout in scouts}) == 10
+
+
+def test_scouts_rest_for_as_long_as_they_are_seen_to_cost() -> None:
+    """The table says that a row is free, the clock that a step with a scout takes half as long again."""
+    auto = AutoPolicy([2, 4], StepCost([1, 64], [1.0, 1.0]))
+    records = [DraftRecord() for _ in range(4)]
+    load, scouting = Load(4), 0
+    for step in range(20_000):
+        scouts = auto.scouts.among(records, step, load)
+        scouting += bool(scouts)
+        if scouts:
+            auto.scouts.observe(load, 1.5)
+    assert 0.5 * CURIOSITY <= scouting * 0.5 / 20_000 <= 1.5 * CURIOSITY
+
+
+def test_steps_with_scouts_teach_nothing_of_plain_ones() -> None:
+    auto = AutoPolicy([2, 4], StepCost([1, 64, 4096], [1.0, 64.0, 4096.0]))
+    records, load = [DraftRecord() for _ in range(16)], Load(16)
+    for each in records * 60:
+        auto.observe_window(3, 0, each)
+    for _ in range(2000):
+        choice = auto.choose_each(load, 4096, records)
+        for record in records:
+            auto.observe_window(0, 0, record)
+        auto.observe_step(18 if choice.scouts else 16, load, 99.0 if choice.scouts else 16.0)
+    assert auto.cost(16, load) == pytest.approx(16.0, rel=0.05)
 
 
 def test_requests_that_draft_alike_get_one_setting() -> None:
