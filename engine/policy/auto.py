@@ -94,7 +94,7 @@ class AutoPolicy(Policy):
     def choose(self, load: Load, row_budget: int) -> DraftChoice:
         if not load.sequences:
             load = Load(1, load.keys)
-        self._tokens = 0
+        self._tokens, self._scouting = 0, False
         period = PERIOD if self._steps < LATER else LATER_PERIOD
         if self._stale or self._steps % period == 0 or self._outgrown(load, row_budget):
             self._decide(load, row_budget)
@@ -118,7 +118,7 @@ class AutoPolicy(Policy):
     def choose_each(self, load: Load, row_budget: int, records: Sequence[DraftRecord]) -> StepChoice:
         common = self.choose(load, row_budget)
         self._compared.clear()
-        self.wants_hints = self._scouting = False
+        self.wants_hints = False
         if not self._learns_each or not load.sequences:
             return self._for_all(common)
         alone = load.sequences == 1

@@ -187,6 +187,13 @@ def test_steps_with_scouts_teach_nothing_of_plain_ones() -> None:
             auto.observe_window(0, 0, record)
         auto.observe_step(18 if choice.scouts else 16, load, 99.0 if choice.scouts else 16.0)
     assert auto.cost(16, load) == pytest.approx(16.0, rel=0.05)
+    # nor does the loop that runs ahead, which has one setting for all, take what follows for a scout's
+    while not auto.choose_each(load, 4096, records).scouts:
+        pass
+    before = auto.cost(16, load)
+    auto.choose(load, 4096)
+    auto.observe_step(16, load, 32.0)
+    assert auto.cost(16, load) > before
 
 
 def test_requests_that_draft_alike_get_one_setting() -> None:
