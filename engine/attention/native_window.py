@@ -113,7 +113,7 @@ def _arrays(batch: Batch, layouts: list[_Layout]) -> _Arrays:
     pages = 0
     for group in groups:
         width = group.block_table.shape[1]
-        tables.append(np.arange(pages, pages + group.batch * width, width))
+        tables.append(pages + np.arange(group.batch) * width)
         pages += group.batch * width
     # in the order of _ARRAYS
     named = (

@@ -7,9 +7,9 @@ published it drafts in one forward and verifies in the next; here the forward th
 
 from __future__ import annotations
 
-from engine.strategies.base import DraftChoice, Resolution
-from engine.strategies.draft_verify import DraftVerify, accepted_length, useful_outcomes
-from engine.window import Window, WindowShape
+from engine.strategies.base import DraftChoice
+from engine.strategies.draft_verify import DraftVerify, useful_outcomes
+from engine.window import Rows, Window, WindowShape
 
 
 class CopyAndDraft(DraftVerify):
@@ -43,11 +43,6 @@ class CopyAndDraft(DraftVerify):
             rows += [copy] + [self.mask_token_id] * (window.shape.group_length - 1)
         return rows
 
-    def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
-        if not window.targets:
-            return Resolution([], window.shape.clean)
-        accepted = accepted_length(window, sampled)
-        kept = window.targets[0] + accepted
-        assert isinstance(window.shape, WindowShape)
-        group = window.shape.group_rows(kept - 1)
-        return Resolution(sampled[:accepted], kept, range(0) if group is None else group[self.known :])
+    def draft_rows(self, shape: WindowShape, kept: int) -> Rows:
+        group = shape.group_rows(kept - 1)
+        return range(0) if group is None else group[self.known :]

@@ -65,7 +65,13 @@ class DraftVerify(Strategy):
         if not window.targets or not isinstance(shape, WindowShape):
             return {}
         first = window.targets[0]
-        return {seen - first: _drafts(shape, seen) for seen in shape.groups}
+        every = {kept - first: self.draft_rows(shape, kept) for kept in range(first + 1, shape.clean + 1)}
+        return {committed: rows for committed, rows in every.items() if rows}
+
+    def draft_rows(self, shape: WindowShape, kept: int) -> Rows:
+        """The mask rows that draft what follows so many clean rows; of a group, the first stands where d_0 is."""
+        group = shape.group_rows(kept)
+        return range(0) if group is None else group[1:]
 
     def resolve(self, window: Window, sampled: list[int], confidence: list[float]) -> Resolution:
         if not window.targets:
@@ -73,13 +79,7 @@ class DraftVerify(Strategy):
         accepted = accepted_length(window, sampled)
         kept = window.targets[0] + accepted
         assert isinstance(window.shape, WindowShape)
-        return Resolution(sampled[:accepted], kept, _drafts(window.shape, kept))
-
-
-def _drafts(shape: WindowShape, seen: int) -> range:
-    """The mask rows that draft what follows so many clean rows; of a group, the first stands where d_0 is."""
-    group = shape.group_rows(seen)
-    return range(0) if group is None else group[1:]
+        return Resolution(sampled[:accepted], kept, self.draft_rows(window.shape, kept))
 
 
 def useful_outcomes(choice: DraftChoice, drafted: int, remaining: int) -> list[int]:
