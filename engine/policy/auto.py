@@ -20,9 +20,6 @@ from engine.strategies.base import DraftChoice
 
 #: a new setting must promise this much more than the present one
 HYSTERESIS = 1.03
-#: in a batch drafts must promise so much more than plain decoding: their rows burden steps with prompts too, which no
-#: cost is learnt from
-PLAIN = 1.03
 #: steps between decisions while the load stays, and later, after so many steps, when less is new; a new engine decides
 #: at every step for the first period
 PERIOD, LATER_PERIOD, LATER = 16, 64, 512
@@ -42,7 +39,7 @@ TURNS = 3
 #: a rival must promise at least this share of the present setting's rate; every fourth time less, since promises err
 RIVAL, OUTSIDER = 0.85, 0.5
 #: while plain AR is chosen and nothing comes near it, trying drafts may cost this share of the time
-CURIOSITY = 0.01
+CURIOSITY = 0.02
 
 AR = DraftChoice(1)
 
@@ -204,15 +201,12 @@ class AutoPolicy(Policy):
         self._decided += 1
         self._usual = self.classes.usual
         self._affordable = self.refinement.affordable(self.cost(load.sequences, load), load)
-        rates, present = self._rates(load, row_budget), self.rate(self.choice, load)
-        if load.sequences > 1:
-            rates[AR] *= PLAIN
-            present *= PLAIN if self.choice == AR else 1.0
+        rates = self._rates(load, row_budget)
         best = max(rates, key=lambda choice: rates[choice])
         # S follows the survival without ado; k and |S| only change where it pays
         same = _size(best) == _size(self.choice)
         fits = load.sequences * self.choice.rows <= row_budget
-        if same or not fits or rates[best] > HYSTERESIS * present:
+        if same or not fits or rates[best] > HYSTERESIS * self.rate(self.choice, load):
             self.choice = best
 
     def _next_rival(self, load: Load, row_budget: int) -> DraftChoice:
